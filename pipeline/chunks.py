@@ -1,0 +1,134 @@
+"""A chunk of whole lines, and what its lines hold."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import NamedTuple, Union
+
+from pipeline.durations import MinuteSums
+from pipeline.events import (
+    LINE_TOO_LONG,
+    DeadLetter,
+    Event,
+    FieldError,
+    OtherEvent,
+    parse_line,
+)
+from pipeline.rows import Series
+from pipeline.tally import Tally, first_of
+
+
+class Origin(NamedTuple):
+    """From `position` in a chunk on, its bytes stand in `source` from `offset` on."""
+
+    position: int
+    source: str
+    offset: int
+
+
+class Chunk(NamedTuple):
+    """Bytes that hold one or more whole lines, of one source or of several.
+
+    Lines end in LF or CR LF, the last one perhaps in nothing. `origins` ascend by position and
+    begin at 0. `is_cut` marks a chunk that holds only the beginning of one line that is too long.
+    """
+
+    data: bytes
+    origins: tuple[Origin, ...]
+    is_cut: bool = False
+
+    @classmethod
+    def of(cls, lines: Union[str, bytes, Chunk]) -> Chunk:
+        """Makes a chunk of lines whose source is not known."""
+        if isinstance(lines, Chunk):
+            return lines
+        # Lone surrogates become bytes that are not UTF-8, and the line a dead letter.
+        data = lines.encode(errors="surrogatepass") if isinstance(lines, str) else lines
+        return cls(data, (Origin(0, "", 0),))
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines without their ends, each with its position in the chunk."""
+        position = 0
+        pieces = self.data.split(b"\n")
+        last = pieces.pop()
+        for piece in pieces:
+            yield position, piece[:-1] if piece.endswith(b"\r") else piece
+            position += len(piece) + 1
+        if last or not pieces:
+            yield position, last
+
+    def place(self, position: int) -> tuple[str, int]:
+        """The source of the byte at `position`, and its offset there."""
+        index = bisect_right(self.origins, position, key=attrgetter("position")) - 1
+        start, source, offset = self.origins[index]
+        return source, offset + position - start
+
+
+class ParsedChunk(NamedTuple):
+    """What the lines of a chunk hold: every line is in the tally."""
+
+    sums: list[tuple[Series, MinuteSums]]
+    dead_letters: list[DeadLetter]
+    tally: Tally
+
+
+def parse_chunk(chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> ParsedChunk:
+    """Sums up the events of a chunk by series and minute; `group_by` names the series' fields."""
+    builder = _Builder(chunk, group_by)
+    if chunk.is_cut:
+        builder.reject(0, chunk.data, (LINE_TOO_LONG,))
+        return builder.build()
+    for position, line in chunk.lines():
+        if not line.strip():
+            builder.blank += 1
+            continue
+        parsed = parse_line(line, event_name)
+        if isinstance(parsed, Event):
+            builder.accept(parsed)
+        elif isinstance(parsed, OtherEvent):
+            builder.other_events[parsed.event_name] += 1
+        else:
+            builder.reject(position, line, parsed.errors)
+    return builder.build()
+
+
+class _Builder:
+    def __init__(self, chunk: Chunk, group_by: tuple[str, ...]) -> None:
+        self.blank = 0
+        self.other_events: Counter[str] = Counter()
+        self._chunk = chunk
+        self._group_by = group_by
+        self._accepted = 0
+        self._durations: dict[Series, tuple[list[int], list[int]]] = {}
+        self._rejected: Counter[str] = Counter()
+        self._dead_letters: list[DeadLetter] = []
+
+    def accept(self, event: Event) -> None:
+        series = tuple(getattr(event, field) for field in self._group_by)
+        minutes, millionths = self._durations.setdefault(series, ([], []))
+        minutes.append(event.minute)
+        millionths.append(event.duration_millionths)
+        self._accepted += 1
+
+    def reject(self, position: int, line: bytes, errors: tuple[FieldError, ...]) -> None:
+        source, offset = self._chunk.place(position)
+        self._dead_letters.append(DeadLetter.of(source, offset, line, errors))
+        reason = errors[0]
+        self._rejected[f"{reason.field}: {reason.type}" if reason.field else reason.type] += 1
+
+    def build(self) -> ParsedChunk:
+        sums = [
+            (series, MinuteSums.of(minutes, millionths))
+            for series, (minutes, millionths) in self._durations.items()
+        ]
+        tally = Tally(
+            self.blank,
+            self._accepted,
+            self.other_events,
+            self._rejected,
+            first_of(self._dead_letters),
+        )
+        return ParsedChunk(sums, self._dead_letters, tally)

@@ -1,0 +1,174 @@
+"""How the values of the pipeline are encoded between its steps: explicit and versioned.
+
+A running streaming job is updated, and its state read, by these bytes: a changed layout takes a new
+version byte, and a reader that still knows the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+from apache_beam.coders import Coder, registry
+
+from pipeline.durations import DurationSum, MeanDuration, MinuteSums
+from pipeline.events import DeadLetter, FieldError
+from pipeline.rows import Row, RowBlock
+from pipeline.tally import Tally
+
+_VERSION = b"\x01"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class _VersionedCoder(Coder):
+    """Encodes a value as a version byte and what a subclass makes of it."""
+
+    def encode(self, value: Any) -> bytes:
+        return _VERSION + self._pack(value)
+
+    def decode(self, encoded: bytes) -> Any:
+        if encoded[:1] != _VERSION:
+            raise ValueError(f"{type(self).__name__} cannot read version {encoded[:1]!r}")
+        return self._unpack(memoryview(encoded)[1:])
+
+    def is_deterministic(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def _pack(self, value: Any) -> bytes:
+        raise NotImplementedError
+
+    def _unpack(self, payload: memoryview) -> Any:
+        raise NotImplementedError
+
+
+class DurationSumCoder(_VersionedCoder):
+    """The count as eight bytes, the total as few or as many as it takes."""
+
+    def _pack(self, value: DurationSum) -> bytes:
+        total = value.total_millionths
+        return struct.pack(">q", value.count) + total.to_bytes(total.bit_length() // 8 + 1, "big")
+
+    def _unpack(self, payload: memoryview) -> DurationSum:
+        (count,) = struct.unpack_from(">q", payload)
+        return DurationSum(int.from_bytes(payload[8:], "big"), count)
+
+
+class MeanDurationCoder(_VersionedCoder):
+    """The mean as a double, NaN for none, then the sum."""
+
+    def _pack(self, value: MeanDuration) -> bytes:
+        mean = math.nan if value.mean is None else value.mean
+        return struct.pack(">d", mean) + DurationSumCoder()._pack(value.sum)
+
+    def _unpack(self, payload: memoryview) -> MeanDuration:
+        (mean,) = struct.unpack_from(">d", payload)
+        return MeanDuration(
+            None if math.isnan(mean) else mean, DurationSumCoder()._unpack(payload[8:])
+        )
+
+
+class MinuteSumsCoder(_VersionedCoder):
+    """The four columns, one after the other, as little-endian int64."""
+
+    def _pack(self, value: MinuteSums) -> bytes:
+        columns = (value.minutes, value.counts, value.high, value.low)
+        return b"".join(column.astype("<i8", copy=False).tobytes() for column in columns)
+
+    def _unpack(self, payload: memoryview) -> MinuteSums:
+        return MinuteSums(*np.frombuffer(payload, "<i8").reshape(4, -1))
+
+
+class RowBlockCoder(_VersionedCoder):
+    """The series as JSON behind its length, then five columns of eight bytes a value."""
+
+    def _pack(self, value: RowBlock) -> bytes:
+        series = json.dumps(value.series).encode()
+        windows = MinuteSumsCoder()._pack(value.windows)
+        averages = value.averages.astype("<f8", copy=False).tobytes()
+        return struct.pack(">I", len(series)) + series + averages + windows
+
+    def _unpack(self, payload: memoryview) -> RowBlock:
+        (length,) = struct.unpack_from(">I", payload)
+        series, columns = payload[4 : 4 + length], payload[4 + length :]
+        averages = np.frombuffer(columns, "<f8", len(columns) // 40)
+        windows = MinuteSumsCoder()._unpack(columns[averages.nbytes :])
+        return RowBlock(tuple(json.loads(bytes(series))), windows, averages)
+
+
+class _JsonCoder(_VersionedCoder):
+    """Small structures as JSON; every double and integer comes back as it was."""
+
+    def _pack(self, value: Any) -> bytes:
+        return json.dumps(self._to_json(value), separators=(",", ":"), sort_keys=True).encode()
+
+    def _unpack(self, payload: memoryview) -> Any:
+        return self._from_json(json.loads(bytes(payload)))
+
+    def _to_json(self, value: Any) -> Any:
+        raise NotImplementedError
+
+    def _from_json(self, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class RowCoder(_JsonCoder):
+    """The fields in order, the date as microseconds since 1970-01-01 UTC."""
+
+    def _to_json(self, value: Row) -> Any:
+        return [*value._replace(date=(value.date - _EPOCH) // _MICROSECOND)]
+
+    def _from_json(self, value: Any) -> Row:
+        series, date, *rest = value
+        return Row(tuple(series), _EPOCH + date * _MICROSECOND, *rest)
+
+
+class DeadLetterCoder(_JsonCoder):
+    """The fields in order."""
+
+    def _to_json(self, value: DeadLetter) -> Any:
+        return [*value]
+
+    def _from_json(self, value: Any) -> DeadLetter:
+        *place, errors = value
+        return DeadLetter(*place, tuple(FieldError(*error) for error in errors))
+
+
+class TallyCoder(_JsonCoder):
+    """The fields by name."""
+
+    def _to_json(self, value: Tally) -> Any:
+        return vars(value)
+
+    def _from_json(self, value: Any) -> Tally:
+        letters = map(DeadLetterCoder()._from_json, value.pop("first_rejected"))
+        names, reasons = Counter(value.pop("other_events")), Counter(value.pop("rejected"))
+        return Tally(
+            **value, other_events=names, rejected=reasons, first_rejected=tuple(letters)
+        )
+
+
+_CODERS: dict[type, Callable[[], Coder]] = {
+    DurationSum: DurationSumCoder,
+    MeanDuration: MeanDurationCoder,
+    MinuteSums: MinuteSumsCoder,
+    RowBlock: RowBlockCoder,
+    Row: RowCoder,
+    DeadLetter: DeadLetterCoder,
+    Tally: TallyCoder,
+}
+
+for _type, _coder in _CODERS.items():
+    registry.register_coder(_type, _coder)

@@ -1,0 +1,215 @@
+"""Files by path, on this machine or in a bucket: Beam's filesystems, with errors of one line.
+
+Nothing else in the package lists, opens or replaces a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import glob
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipeline.errors import InputError, OutputError
+
+_EXTRAS = {"gs": "gcp", "s3": "aws"}
+
+
+class FileInfo(NamedTuple):
+    """A file and its size in bytes."""
+
+    path: str
+    size: int
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is one of this machine's, rather than a URL."""
+    return FileSystems.get_scheme(path) is None
+
+
+def check_filesystem(path: str) -> None:
+    """Raises ValueError, with the remedy, where no filesystem is installed for a path."""
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        scheme = FileSystems.get_scheme(path) or ""
+        extra = _EXTRAS.get(scheme)
+        remedy = f"pip install 'unbabel-cli[{extra}]'" if extra else "use a path, gs:// or s3://"
+        raise ValueError(f"{path}: no filesystem for {scheme}:// is installed: {remedy}") from error
+
+
+def find(pattern: str) -> list[FileInfo]:
+    """The files that a path or glob names, by path; a path that exists is a path, not a glob.
+
+    Raises:
+        InputError: there is none, or a folder is named, or it cannot be listed.
+    """
+    try:
+        found = _find_local(pattern) if is_local(pattern) else _find_remote(pattern)
+    except InputError:
+        raise
+    except Exception as error:  # a bucket's client raises what it likes
+        raise InputError(f"{pattern}: cannot be found: {_reason(error)}") from error
+    if not found:
+        kind = "no file matches this pattern" if glob.has_magic(pattern) else "no such file"
+        raise InputError(f"{pattern}: {kind}")
+    return sorted(found)
+
+
+def _find_local(pattern: str) -> list[FileInfo]:
+    # Beam's own listing walks every folder below, and finds nothing for a pattern without one.
+    if os.path.isdir(pattern):
+        raise InputError(f"{pattern}: is a folder: name its files, {os.path.join(pattern, '*')}")
+    if os.path.exists(pattern):
+        paths = [pattern]
+    else:
+        paths = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+    return [FileInfo(path, os.path.getsize(path)) for path in paths]
+
+
+def _find_remote(pattern: str) -> list[FileInfo]:
+    filesystem = FileSystems.get_filesystem(pattern)
+    if filesystem.exists(pattern):
+        found = [filesystem.metadata(pattern)]
+    else:
+        found = FileSystems.match([pattern])[0].metadata_list
+    return [FileInfo(each.path, each.size_in_bytes) for each in found]
+
+
+def identity(path: str) -> str:
+    """The same for two names of one file."""
+    return os.path.realpath(path) if is_local(path) else path
+
+
+def names(pattern: str, path: str) -> bool:
+    """Whether a path, which need not exist, is or would be matched by a path or glob."""
+    if identity(pattern) == identity(path):
+        return True
+    if is_local(pattern) != is_local(path) or not glob.has_magic(pattern):
+        return False
+    if not is_local(pattern):
+        return re.fullmatch(FileSystems.get_filesystem(path).translate_pattern(pattern), path) is not None
+    folder, name = os.path.split(os.path.realpath(path))
+    asked_folder, asked_name = os.path.split(pattern)
+    if "**" in pattern:
+        return fnmatch.fnmatchcase(os.path.join(folder, name), os.path.abspath(pattern))
+    folders = glob.glob(asked_folder) if glob.has_magic(asked_folder) else [asked_folder]
+    return fnmatch.fnmatchcase(name, asked_name) and folder in map(os.path.realpath, folders)
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """Opens the bytes of a file as they are stored.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    with reading(path):
+        return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns what goes wrong while a file is read into an InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a bucket's client raises what it likes
+        raise InputError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turns what goes wrong while a file is written into an OutputError that names it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def create(path: str) -> BinaryIO:
+    """Opens a new file to write its bytes as they are."""
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def replacing(path: str, run_id: str) -> Iterator[BinaryIO]:
+    """Gives a file to write that takes the place of `path` when, and only when, all went well.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = temporary_name(path, run_id)
+    with writing(path):
+        try:
+            with create(temporary) as stream:
+                yield stream
+                if is_local(path):
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            rename(temporary, path)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
+def temporary_name(path: str, run_id: str) -> str:
+    """The name beside `path` under which a run writes it until it is complete."""
+    folder, name = posixpath.split(path)
+    return posixpath.join(folder, f".{name}.{run_id}.tmp")
+
+
+def shards_of(path: str) -> list[str]:
+    """The files whose names are a path's with `-SSSSS-of-NNNNN` added."""
+    shard = re.compile(re.escape(posixpath.basename(path)) + r"-\d{5}-of-\d{5}")
+    folder = posixpath.dirname(path)
+    if is_local(path):
+        listed = [posixpath.join(folder, name) for name in os.listdir(folder or ".")]
+    else:
+        found = FileSystems.match([posixpath.join(folder, "*")])
+        listed = [info.path for info in found[0].metadata_list]
+    return [each for each in listed if shard.fullmatch(posixpath.basename(each))]
+
+
+def join(folder: str, name: str) -> str:
+    """A file in a folder."""
+    return posixpath.join(folder, name)
+
+
+def rename(source: str, destination: str) -> None:
+    """Gives a file another name, in place of what may stand there."""
+    if is_local(source):
+        # A symbolic link stays one: what it points to is replaced.
+        os.replace(source, os.path.realpath(destination))
+    else:
+        FileSystems.rename([source], [destination])
+
+
+def remove(path: str) -> None:
+    """Removes a file, if it is there."""
+    if is_local(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+    elif FileSystems.exists(path):
+        FileSystems.delete([path])
+
+
+def remove_folder(folder: str) -> None:
+    """Removes what stands in a folder of a bucket."""
+    found = FileSystems.match([posixpath.join(folder, "*")])
+    FileSystems.delete([info.path for info in found[0].metadata_list])
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

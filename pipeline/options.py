@@ -1,0 +1,336 @@
+"""The command line: its options by concern, and the settings that they give."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import NoReturn, Optional
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import __version__
+from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS
+from pipeline.moving_average import Plan
+from pipeline.parsing import check_group_by
+from pipeline.rolling import LEAP_YEAR_MINUTES, MAX_WINDOW_MINUTES, SeriesRows
+from pipeline.rows import EmptyValue
+from pipeline.tally import MaxRejected
+
+DEFAULT_MAX_ROWS = 100_000_000
+STANDARD_STREAM = "-"
+
+
+class OptionError(Exception):
+    """A command line that is wrong, in one line that names the option."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options say, checked and typed.
+
+    Attributes:
+        patterns: the paths and globs of `--input_file`, not yet looked up.
+        rows: which rows a series has.
+        output_file, rejected_file, summary_file: paths; `-` is standard output.
+    """
+
+    patterns: tuple[str, ...]
+    rows: SeriesRows
+    plan: Plan = "rolling"
+    event_name: str = DEFAULT_EVENT_NAME
+    group_by: tuple[str, ...] = ()
+    chunk_size: Optional[int] = None
+    output_file: str = STANDARD_STREAM
+    num_shards: int = 1
+    empty_value: EmptyValue = "0"
+    max_rows: int = DEFAULT_MAX_ROWS
+    rejected_file: Optional[str] = None
+    max_rejected: MaxRejected = field(default_factory=MaxRejected)
+    summary_file: Optional[str] = None
+
+
+class ReadOptions(PipelineOptions):  # type: ignore[misc]
+    """What is read."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--input_file",
+            metavar="FILES",
+            help="the log: a path, a glob, or several separated by commas; local, gs:// or s3://; "
+            ".gz, .bz2 and .zst are uncompressed; - is standard input",
+        )
+        parser.add_argument(
+            "--chunk_size",
+            type=_whole_number(1),
+            metavar="LINES",
+            help="take at most so many lines at a time: less memory for less speed",
+        )
+        parser.add_argument(
+            "--event_name",
+            default=DEFAULT_EVENT_NAME,
+            metavar="NAME",
+            help="which events are measured (default: %(default)s)",
+        )
+
+
+class AverageOptions(PipelineOptions):  # type: ignore[misc]
+    """What is averaged."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--window_size",
+            type=_whole_number(1, MAX_WINDOW_MINUTES),
+            metavar="MINUTES",
+            help="each row averages the deliveries of so many minutes before it",
+        )
+        parser.add_argument(
+            "--group_by",
+            type=_group_by,
+            default=(),
+            metavar="FIELDS",
+            help="one series of rows for each distinct value of these fields, separated by commas: "
+            + ", ".join(GROUP_FIELDS),
+        )
+        parser.add_argument(
+            "--until",
+            choices=("last", "drain"),
+            default="last",
+            help="end a series after its last event, or with the last row that still holds it "
+            "(default: %(default)s)",
+        )
+        parser.add_argument(
+            "--max_gap_minutes",
+            type=_whole_number(1),
+            default=LEAP_YEAR_MINUTES,
+            metavar="MINUTES",
+            help="a longer silence is not filled with rows (default: %(default)s, a leap year)",
+        )
+        parser.add_argument(
+            "--decimals",
+            type=_whole_number(0, 15),
+            metavar="PLACES",
+            help="round averages half-even to so many places",
+        )
+        parser.add_argument(
+            "--plan",
+            choices=("rolling", "windows"),
+            default="rolling",
+            help="one pass over a series' minutes, or Beam's SlidingWindows over them: the same "
+            "rows (default: %(default)s)",
+        )
+
+
+class WriteOptions(PipelineOptions):  # type: ignore[misc]
+    """What is written."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--output_file",
+            default=STANDARD_STREAM,
+            metavar="FILE",
+            help="where the rows go, as NDJSON (default: standard output)",
+        )
+        parser.add_argument(
+            "--empty_value",
+            choices=("0", "null", "skip"),
+            default="0",
+            help="the average of a window without deliveries; skip leaves its row out "
+            "(default: %(default)s)",
+        )
+        parser.add_argument(
+            "--num_shards",
+            type=_whole_number(1, 99_999),
+            default=1,
+            metavar="FILES",
+            help="write so many files, NAME-SSSSS-of-NNNNN; each is sorted (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--max_rows",
+            type=_whole_number(1),
+            default=DEFAULT_MAX_ROWS,
+            metavar="ROWS",
+            help="refuse a result of more rows (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--rejected_file",
+            metavar="FILE",
+            help="where the lines that are no valid events go, with the reasons",
+        )
+        parser.add_argument(
+            "--max_rejected",
+            type=_max_rejected,
+            default=MaxRejected(),
+            metavar="LIMIT",
+            help="give no result where more lines are rejected: a count (100) or a share of the "
+            "lines that are not blank (0.5%%); default: fewer than all",
+        )
+        parser.add_argument(
+            "--summary_file",
+            metavar="FILE",
+            help="where the summary goes, as JSON",
+        )
+
+
+class RunOptions(PipelineOptions):  # type: ignore[misc]
+    """How it runs."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--detach",
+            action="store_true",
+            help="on a remote runner: return after submission",
+        )
+        parser.add_argument("--verbose", action="store_true", help="log the steps")
+        parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+
+
+_OWN_OPTIONS = (ReadOptions, AverageOptions, WriteOptions, RunOptions)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
+def _own_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="unbabel_cli",
+        description="For every minute, the mean duration of the translations delivered in the "
+        "minutes before it.",
+        epilog="Options of Apache Beam and of its runners (--runner, ...) are passed on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    for options in _OWN_OPTIONS:
+        group = parser.add_argument_group((options.__doc__ or "").rstrip("."))
+        options._add_argparse_args(group)
+    return parser
+
+
+def parse_options(argv: Sequence[str]) -> PipelineOptions:
+    """Parses a command line; prints and leaves on `--help` and `--version`.
+
+    Raises:
+        OptionError: an option is unknown, has a wrong value, or is one of ours and given twice.
+    """
+    parser = _own_parser()
+    _, others = parser.parse_known_args(argv)
+    own_names = {name for action in parser._actions for name in action.option_strings}
+    given = [argument.partition("=")[0] for argument in argv]
+    for name in own_names:
+        if given.count(name) > 1:
+            raise OptionError(f"{name} is given more than once")
+    _check_known(others, own_names)
+    return PipelineOptions(list(argv))
+
+
+def _check_known(arguments: Sequence[str], own_names: set[str]) -> None:
+    """Raises OptionError for what neither this program nor Beam knows; Beam only warns."""
+    beam_parsers: list[argparse.ArgumentParser] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=beam_parsers.append)
+    (parser,) = beam_parsers
+    parser.exit_on_error = False
+    try:
+        _, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise OptionError(str(error)) from error
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        known = own_names | {name for action in parser._actions for name in action.option_strings}
+        close = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        kind = "option" if name.startswith("-") else "argument"
+        raise OptionError(f"unknown {kind} {name}{hint}")
+
+
+def settings_of(options: PipelineOptions) -> Settings:
+    """Checks what options say together, and types it.
+
+    Raises:
+        OptionError: a required one is missing, or two contradict each other.
+    """
+    read = options.view_as(ReadOptions)
+    average = options.view_as(AverageOptions)
+    write = options.view_as(WriteOptions)
+    if not read.input_file:
+        raise OptionError("--input_file is required: the path of a log, or - for standard input")
+    if average.window_size is None:
+        raise OptionError(
+            f"--window_size is required: a whole number of minutes, 1 to {MAX_WINDOW_MINUTES}"
+        )
+    if average.max_gap_minutes < average.window_size:
+        raise OptionError(
+            f"--max_gap_minutes={average.max_gap_minutes} may not be smaller than "
+            f"--window_size={average.window_size}"
+        )
+    for name in ("output_file", "rejected_file", "summary_file"):
+        if getattr(write, name) == "":
+            raise OptionError(f"--{name} names no file")
+    if write.num_shards > 1 and write.output_file == STANDARD_STREAM:
+        raise OptionError("--num_shards above 1 needs an --output_file to name the shards after")
+    return Settings(
+        patterns=_patterns(read.input_file),
+        rows=SeriesRows(
+            average.window_size, average.until, average.max_gap_minutes, average.decimals
+        ),
+        plan=average.plan,
+        event_name=read.event_name,
+        group_by=average.group_by,
+        chunk_size=read.chunk_size,
+        output_file=write.output_file,
+        num_shards=write.num_shards,
+        empty_value=write.empty_value,
+        max_rows=write.max_rows,
+        rejected_file=write.rejected_file,
+        max_rejected=write.max_rejected,
+        summary_file=write.summary_file,
+    )
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    # A path that exists is a path, whatever is in its name.
+    patterns = (text,) if os.path.exists(text) else tuple(text.split(","))
+    if not all(patterns):
+        raise OptionError(f"--input_file={text} names a file that has no name")
+    return patterns
+
+
+def _whole_number(least: int, most: Optional[int] = None) -> Callable[[str], int]:
+    wanted = f"{least} to {most}" if most is not None else f"{least} or more"
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,18}", text):
+            number = int(text)
+            if least <= number and (most is None or number <= most):
+                return number
+        raise argparse.ArgumentTypeError(f"takes a whole number, {wanted}, not {text!r}")
+
+    return parse
+
+
+def _group_by(text: str) -> tuple[str, ...]:
+    fields = tuple(text.split(","))
+    try:
+        check_group_by(fields)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return fields
+
+
+def _max_rejected(text: str) -> MaxRejected:
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return MaxRejected(count=int(text))
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,15})?%", text):
+        share = Decimal(text[:-1]) / 100
+        if share <= 1:
+            return MaxRejected(share=share)
+    raise argparse.ArgumentTypeError(f"takes a count (100) or a share (0.5%), not {text!r}")

@@ -1,0 +1,103 @@
+"""From chunks of lines to duration sums by minute, and to dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Union
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from pipeline import coders  # noqa: F401  registers the coders of the types below
+from pipeline.chunks import Chunk, parse_chunk
+from pipeline.durations import MinuteSums
+from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter
+from pipeline.rows import Series
+from pipeline.tally import Tally
+
+_REJECTED = "rejected"
+_TALLY = "tally"
+
+
+class ParsedEvents(NamedTuple):
+    """What `ParseEvents` gives; `MovingAverage` takes it as it is.
+
+    Attributes:
+        sums: `tuple[Series, MinuteSums]`, the durations of a series' events by minute.
+        rejected: `DeadLetter`, one for each line that is no valid event.
+        tally: `Tally`, to be added up: every line is in exactly one.
+    """
+
+    sums: beam.PCollection
+    rejected: beam.PCollection
+    tally: beam.PCollection
+
+
+@dataclass(eq=False)
+class ParseEvents(beam.PTransform):  # type: ignore[misc]
+    """Parses and validates lines, and sums up the durations of each series by minute.
+
+    Takes `str` or `bytes` (a line, with or without its end, or several) or `Chunk`s, in any
+    windowing, and gives `ParsedEvents`. What a valid event is, `pipeline.events.Event` defines.
+
+    Counts `lines`, `blank`, `other_events`, `accepted` and `rejected` in the namespace of this
+    class; the first is the sum of the others. Nothing that a line holds raises.
+
+    Args:
+        event_name: which events are measured; others are only counted.
+        group_by: the fields whose distinct values make up the series, of `GROUP_FIELDS`;
+            with none there is one series, `()`.
+
+    Raises:
+        ValueError: `group_by` names another field, or one twice.
+
+    Example:
+        >>> import apache_beam as beam
+        >>> from pipeline import MovingAverage, ParseEvents
+        >>> with beam.Pipeline() as p:
+        ...     parsed = p | beam.io.ReadFromText("events.json") | ParseEvents()
+        ...     _ = parsed | MovingAverage(window_minutes=10) | beam.Map(print)
+        ...     _ = parsed.rejected | "Bad" >> beam.Map(print)
+    """
+
+    event_name: str = DEFAULT_EVENT_NAME
+    group_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_group_by(self.group_by)
+
+    def expand(self, lines: beam.PCollection) -> ParsedEvents:
+        parse = beam.ParDo(_ParseFn(self.event_name, tuple(self.group_by))).with_output_types(
+            tuple[Series, MinuteSums], **{_REJECTED: DeadLetter, _TALLY: Tally}
+        )
+        outputs = lines | "Parse" >> parse.with_outputs(_REJECTED, _TALLY, main="sums")
+        return ParsedEvents(outputs.sums, outputs[_REJECTED], outputs[_TALLY])
+
+
+def check_group_by(group_by: Iterable[str]) -> None:
+    """Raises ValueError unless the fields are such that a series can be made of them, each once."""
+    fields = list(group_by)
+    for field in fields:
+        if field not in GROUP_FIELDS:
+            raise ValueError(f"group_by takes {', '.join(GROUP_FIELDS)}, not {field!r}")
+        if fields.count(field) > 1:
+            raise ValueError(f"group_by names {field} twice")
+
+
+class _ParseFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, event_name: str, group_by: tuple[str, ...]) -> None:
+        self._event_name = event_name
+        self._group_by = group_by
+        self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
+
+    def process(self, lines: Union[str, bytes, Chunk]) -> Iterator[Any]:
+        sums, dead_letters, tally = parse_chunk(
+            Chunk.of(lines), self._event_name, self._group_by
+        )
+        for name, count in tally.counts().items():
+            self._counters[name].inc(count)
+        yield from sums
+        for dead_letter in dead_letters:
+            yield beam.pvalue.TaggedOutput(_REJECTED, dead_letter)
+        yield beam.pvalue.TaggedOutput(_TALLY, tally)

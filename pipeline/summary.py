@@ -1,0 +1,176 @@
+"""The account of a run: published as metrics while it runs, read from them at its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
+
+from pipeline.moving_average import MovingAverage
+from pipeline.parsing import ParseEvents
+from pipeline.rows import date_texts
+from pipeline.tally import Tally
+from pipeline.writing import WriteRows
+
+_OTHER_EVENTS = "other_events"
+_REASONS = "rejected"
+_MOST_FREQUENT = 10
+_REASONS_SHOWN = 3
+_NAME_CHARACTERS = 100
+
+_logger = logging.getLogger(__name__)
+
+
+class AddUp(beam.PTransform):  # type: ignore[misc]
+    """Adds the `Tally`s of a run up into one, also where there are none."""
+
+    def expand(self, tallies: beam.PCollection) -> beam.PCollection:
+        return tallies | "Sum" >> beam.CombineGlobally(_SumTalliesFn()).with_output_types(Tally)
+
+
+class _SumTalliesFn(beam.CombineFn):  # type: ignore[misc]
+    def create_accumulator(self) -> Tally:
+        return Tally()
+
+    def add_input(self, accumulator: Tally, element: Tally) -> Tally:
+        return accumulator + element
+
+    def merge_accumulators(self, accumulators: Any) -> Tally:
+        return sum(accumulators, Tally())
+
+    def extract_output(self, accumulator: Tally) -> Tally:
+        return accumulator
+
+
+class Report(beam.PTransform):  # type: ignore[misc]
+    """Makes what the one `Tally` of a run tells of names and reasons known.
+
+    The most frequent names of other events and reasons of rejection become counters of these
+    names, in namespaces of this module.
+
+    Args:
+        show_rejected: whether the first few rejected lines are written to the log.
+    """
+
+    def __init__(self, show_rejected: bool) -> None:
+        super().__init__()
+        self._show_rejected = show_rejected
+
+    def expand(self, tally: beam.PCollection) -> beam.PCollection:
+        return tally | "Report" >> beam.ParDo(_ReportFn(self._show_rejected))
+
+
+class _ReportFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, show_rejected: bool) -> None:
+        self._show_rejected = show_rejected
+
+    def process(self, tally: Tally) -> Iterator[None]:
+        for kind, counts in ((_OTHER_EVENTS, tally.other_events), (_REASONS, tally.rejected)):
+            for name, count in counts.most_common(_MOST_FREQUENT):
+                Metrics.counter(f"{__name__}.{kind}", name[:_NAME_CHARACTERS]).inc(count)
+        if self._show_rejected:
+            for letter in tally.first_rejected:
+                reasons = "; ".join(
+                    f"{error.field}: {error.message}" if error.field else error.message
+                    for error in letter.errors
+                )
+                _logger.warning(
+                    "rejected: %s, line at byte %d: %s", letter.source, letter.offset, reasons
+                )
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the lines of a run, and what it gave."""
+
+    lines: int
+    blank: int
+    other_events: int
+    accepted: int
+    rejected: int
+    rows: int
+    series: int
+    first_row: Optional[str]
+    last_row: Optional[str]
+    seconds: float
+    names: Counter[str]
+    reasons: Counter[str]
+
+    @classmethod
+    def of(cls, metrics: MetricResults, seconds: float) -> Summary:
+        """Reads the summary of a run that took so many seconds from its metrics."""
+        found = metrics.query(MetricsFilter())
+        counters: dict[tuple[str, str], int] = Counter()
+        for each in found["counters"]:
+            counters[each.key.metric.namespace, each.key.metric.name] += each.result or 0
+
+        def count(transform: type, name: str) -> int:
+            return counters[_namespace(transform), name]
+
+        def counts(kind: str) -> Counter[str]:
+            namespace = f"{__name__}.{kind}"
+            return Counter({name: n for (space, name), n in counters.items() if space == namespace})
+
+        dates = [
+            each.result
+            for each in found["distributions"]
+            if each.key.metric.namespace == _namespace(WriteRows) and each.result.count
+        ]
+        return cls(
+            **{name: count(ParseEvents, name) for name in Tally().counts()},
+            rows=count(WriteRows, "rows"),
+            series=count(MovingAverage, "series"),
+            first_row=_date_text(min((each.min for each in dates), default=None)),
+            last_row=_date_text(max((each.max for each in dates), default=None)),
+            seconds=round(seconds, 3),
+            names=counts(_OTHER_EVENTS),
+            reasons=counts(_REASONS),
+        )
+
+    @property
+    def non_blank(self) -> int:
+        """The lines that hold something."""
+        return self.lines - self.blank
+
+    def to_json(self) -> str:
+        """The summary as one JSON object."""
+        shown = {key: value for key, value in vars(self).items() if key not in ("names", "reasons")}
+        return json.dumps(shown)
+
+    def text(self) -> str:
+        """The summary for a person, who has five seconds."""
+        speed = f"{self.lines / self.seconds:,.0f} lines/s" if self.seconds else ""
+        span = f", {self.first_row} to {self.last_row}" if self.rows else ""
+        series = f" of {self.series:,} series" if self.series > 1 else ""
+        lines = [
+            f"{self.lines:,} lines: {self.accepted:,} accepted, {self.rejected:,} rejected, "
+            f"{self.other_events:,} other events, {self.blank:,} blank",
+            *_most_frequent("rejected", self.reasons, _REASONS_SHOWN),
+            *_most_frequent("other events", self.names, _REASONS_SHOWN),
+            f"{self.rows:,} rows{series}{span}",
+            f"{self.seconds:,.1f} s, {speed}",
+        ]
+        return "\n".join(lines)
+
+
+def _most_frequent(title: str, counts: Counter[str], number: int) -> Iterator[str]:
+    if counts:
+        most = (f"{name} ({count:,})" for name, count in counts.most_common(number))
+        yield f"  {title}: {', '.join(most)}"
+
+
+def _date_text(minute: Optional[int]) -> Optional[str]:
+    return None if minute is None else date_texts(np.array([minute]))[0]
+
+
+def _namespace(transform: type) -> str:
+    return f"{transform.__module__}.{transform.__name__}"

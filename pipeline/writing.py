@@ -1,0 +1,268 @@
+"""From rows and dead letters to files: sorted, and complete or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline import coders, files  # noqa: F401  registers the coders of the types below
+from pipeline.errors import TooManyRejectedError, TooManyRowsError
+from pipeline.events import DeadLetter
+from pipeline.rows import RowBlock, RowFormat
+from pipeline.runs import (
+    DEAD_LETTER_CHARACTERS_PER_RUN,
+    ROWS_PER_RUN,
+    DeadLetterSorter,
+    RowRun,
+    RowSorter,
+    merge_dead_letters,
+    merge_rows,
+)
+from pipeline.tally import MaxRejected, Tally
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to write, or several.
+
+    Attributes:
+        path: its name; with `num_shards` above 1, `-SSSSS-of-NNNNN` is added to it.
+        scratch: a folder that all workers reach, for what does not fit into memory.
+        run_id: what tells the temporary files of this run from those of others.
+        num_shards: the number of files.
+    """
+
+    path: str
+    scratch: str
+    run_id: str
+    num_shards: int = 1
+
+    def shard_path(self, shard: int) -> str:
+        """The name of one of the files."""
+        if self.num_shards == 1:
+            return self.path
+        return f"{self.path}-{shard:05d}-of-{self.num_shards:05d}"
+
+    def temporary_paths(self) -> list[str]:
+        """What the files are called while they are written."""
+        shards = range(self.num_shards)
+        return [files.temporary_name(self.shard_path(shard), self.run_id) for shard in shards]
+
+
+@dataclass(eq=False)
+class WriteRows(beam.PTransform):  # type: ignore[misc]
+    """Writes `RowBlock`s as NDJSON, sorted by date and series, into one file or into shards.
+
+    Memory does not grow with the rows: they are sorted in runs in `output.scratch`, and merged.
+    A file takes the place of an earlier one as the last step. Nothing is written, and no error
+    raised, where `max_rejected` does not allow what `tally` (a `PCollection` of one `Tally`) says.
+
+    Counts `rows` and their dates (a distribution, in minutes since 1970-01-01) in the namespace of
+    this class.
+
+    Raises:
+        TooManyRowsError, OutputError: when the pipeline runs.
+    """
+
+    output: Output
+    format: RowFormat
+    tally: beam.PCollection
+    max_rejected: MaxRejected
+    max_rows: int
+
+    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+        runs = blocks | "Sort" >> beam.ParDo(
+            _SortRowsFn(self.output, self.format, self.max_rows)
+        ).with_output_types(RowRun)
+        num_shards = self.output.num_shards
+        shards = blocks.pipeline | "Shards" >> beam.Create(
+            range(num_shards), reshuffle=num_shards > 1
+        )
+        written = shards | "Write" >> beam.ParDo(
+            _WriteShardFn(self.output, self.format, self.max_rejected, self.max_rows),
+            AsList(runs),
+            AsSingleton(self.tally),
+        ).with_output_types(str)
+        if num_shards > 1:
+            _ = (
+                blocks.pipeline
+                | "Last" >> beam.Create([self.output.path], reshuffle=False)
+                | "RemoveStale" >> beam.ParDo(_RemoveStaleFn(), AsList(written))
+            )
+        return written
+
+
+class _SortRowsFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, output: Output, row_format: RowFormat, max_rows: int) -> None:
+        self._output = output
+        self._format = row_format
+        self._max_rows = max_rows
+
+    def start_bundle(self) -> None:
+        self._rows = 0
+        self._sorters = [RowSorter() for _ in range(self._output.num_shards)]
+
+    def process(self, block: RowBlock) -> Iterator[RowRun]:
+        dates, averages = self._format.shown(block)
+        self._rows += len(dates)
+        check_rows(self._rows, self._max_rows)
+        for shard, sorter in enumerate(self._sorters):
+            mine = slice(None) if len(self._sorters) == 1 else dates % len(self._sorters) == shard
+            sorter.add(block.series, dates[mine], averages[mine])
+            if sorter.rows >= ROWS_PER_RUN:
+                yield sorter.write(self._output.scratch, shard)
+                self._sorters[shard] = RowSorter()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for shard, sorter in enumerate(self._sorters):
+            if sorter.rows:
+                yield _global(sorter.write(self._output.scratch, shard))
+
+
+class _WriteShardFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(
+        self, output: Output, row_format: RowFormat, max_rejected: MaxRejected, max_rows: int
+    ) -> None:
+        self._output = output
+        self._format = row_format
+        self._max_rejected = max_rejected
+        self._max_rows = max_rows
+        self._rows = Metrics.counter(WriteRows, "rows")
+        self._dates = Metrics.distribution(WriteRows, "dates")
+
+    def process(self, shard: int, runs: list[RowRun], tally: Tally) -> Iterator[str]:
+        if not self._max_rejected.allows(tally.counts()["rejected"], tally.non_blank):
+            return
+        check_rows(sum(run.rows for run in runs), self._max_rows)
+        mine = [run for run in runs if run.shard == shard]
+        path = self._output.shard_path(shard)
+        with files.replacing(path, self._output.run_id) as stream:
+            for rows in merge_rows(mine):
+                stream.write(self._format.lines(rows.dates, rows.series, rows.averages, rows.table))
+        self._rows.inc(sum(run.rows for run in mine))
+        for run in mine:
+            self._dates.update(run.first_date)
+            self._dates.update(run.last_date)
+        yield path
+
+
+class _RemoveStaleFn(beam.DoFn):  # type: ignore[misc]
+    """Removes the shards that an earlier run, with another number of them, has left."""
+
+    def process(self, path: str, written: list[str]) -> None:
+        if written:
+            for stale in set(files.shards_of(path)) - set(written):
+                files.remove(stale)
+
+
+def check_rows(rows: int, max_rows: int) -> None:
+    """Raises TooManyRowsError where a result has more rows than allowed."""
+    if rows > max_rows:
+        raise TooManyRowsError(
+            f"the result has more than --max_rows={max_rows} rows; what makes rows many: "
+            "--group_by, a long --max_gap_minutes, --until=drain with a long --window_size; "
+            "--empty_value=skip leaves the empty ones out"
+        )
+
+
+@dataclass(eq=False)
+class WriteDeadLetters(beam.PTransform):  # type: ignore[misc]
+    """Writes `DeadLetter`s as NDJSON, sorted by source and offset, into one file.
+
+    Raises:
+        OutputError: when the pipeline runs.
+    """
+
+    output: Output
+
+    def expand(self, letters: beam.PCollection) -> beam.PCollection:
+        runs = letters | "Sort" >> beam.ParDo(
+            _SortDeadLettersFn(self.output.scratch)
+        ).with_output_types(str)
+        return (
+            letters.pipeline
+            | "File" >> beam.Create([self.output.path], reshuffle=False)
+            | "Write" >> beam.ParDo(
+                _WriteDeadLettersFn(self.output.run_id), AsList(runs)
+            ).with_output_types(str)
+        )
+
+
+class _SortDeadLettersFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, scratch: str) -> None:
+        self._scratch = scratch
+
+    def start_bundle(self) -> None:
+        self._sorter = DeadLetterSorter()
+
+    def process(self, letter: DeadLetter) -> Iterator[str]:
+        self._sorter.add(letter)
+        if self._sorter.characters >= DEAD_LETTER_CHARACTERS_PER_RUN:
+            yield self._sorter.write(self._scratch)
+            self._sorter = DeadLetterSorter()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._sorter.characters:
+            yield _global(self._sorter.write(self._scratch))
+
+
+class _WriteDeadLettersFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def process(self, path: str, runs: list[str]) -> Iterator[str]:
+        with files.replacing(path, self._run_id) as stream:
+            for line in merge_dead_letters(runs):
+                stream.write(line)
+        yield path
+
+
+class CleanUp(beam.PTransform):  # type: ignore[misc]
+    """Ends a run on a remote runner: removes its scratch folder, then fails it if it was refused.
+
+    Takes the one `Tally` of the run, and waits for what was `written`.
+
+    Raises:
+        TooManyRejectedError: when the pipeline runs, where `max_rejected` does not allow the tally.
+    """
+
+    def __init__(
+        self, scratch: str, max_rejected: MaxRejected, written: list[beam.PCollection]
+    ) -> None:
+        super().__init__()
+        self._scratch = scratch
+        self._max_rejected = max_rejected
+        self._written = written
+
+    def expand(self, tally: beam.PCollection) -> beam.PCollection:
+        waited_for = [AsList(each) for each in self._written]
+        return tally | "CleanUp" >> beam.ParDo(
+            _CleanUpFn(self._scratch, self._max_rejected), *waited_for
+        )
+
+
+class _CleanUpFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, scratch: str, max_rejected: MaxRejected) -> None:
+        self._scratch = scratch
+        self._max_rejected = max_rejected
+
+    def process(self, tally: Tally, *written: list[str]) -> None:
+        files.remove_folder(self._scratch)
+        rejected = tally.counts()["rejected"]
+        if not self._max_rejected.allows(rejected, tally.non_blank):
+            raise TooManyRejectedError(
+                f"{rejected} of {tally.non_blank} lines were rejected, more than --max_rejected "
+                "allows; no rows were written"
+            )
+
+
+def _global(value: object) -> WindowedValue:
+    window = GlobalWindow()
+    return WindowedValue(value, window.start, [window])
