@@ -1,6 +1,6 @@
 """Mean delivery times over sliding windows: an Apache Beam pipeline, and its transforms.
 
-    lines | ParseEvents() | MovingAverage(window_minutes=10)
+lines | ParseEvents() | MovingAverage(window_minutes=10)
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from operator import attrgetter
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from pipeline.durations import MinuteSums
 from pipeline.events import (
@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
     is_cut: bool = False
 
     @classmethod
-    def of(cls, lines: Union[str, bytes, Chunk]) -> Chunk:
+    def of(cls, lines: str | bytes | Chunk) -> Chunk:
         """Makes a chunk of lines whose source is not known."""
         if isinstance(lines, Chunk):
             return lines

@@ -128,7 +128,8 @@ class RowCoder(_JsonCoder):
     """The fields in order, the date as microseconds since 1970-01-01 UTC."""
 
     def _to_json(self, value: Row) -> Any:
-        return [*value._replace(date=(value.date - _EPOCH) // _MICROSECOND)]
+        date = (value.date - _EPOCH) // _MICROSECOND
+        return [value.series, date, value.average, value.count, value.total_millionths]
 
     def _from_json(self, value: Any) -> Row:
         series, date, *rest = value
@@ -142,8 +143,9 @@ class DeadLetterCoder(_JsonCoder):
         return [*value]
 
     def _from_json(self, value: Any) -> DeadLetter:
-        *place, errors = value
-        return DeadLetter(*place, tuple(FieldError(*error) for error in errors))
+        source, offset, line, is_base64, truncated, errors = value
+        reasons = tuple(FieldError(*error) for error in errors)
+        return DeadLetter(source, offset, line, is_base64, truncated, reasons)
 
 
 class TallyCoder(_JsonCoder):
@@ -155,9 +157,7 @@ class TallyCoder(_JsonCoder):
     def _from_json(self, value: Any) -> Tally:
         letters = map(DeadLetterCoder()._from_json, value.pop("first_rejected"))
         names, reasons = Counter(value.pop("other_events")), Counter(value.pop("rejected"))
-        return Tally(
-            **value, other_events=names, rejected=reasons, first_rejected=tuple(letters)
-        )
+        return Tally(**value, other_events=names, rejected=reasons, first_rejected=tuple(letters))
 
 
 _CODERS: dict[type, Callable[[], Coder]] = {

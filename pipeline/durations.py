@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ Float64s = npt.NDArray[np.float64]
 
 _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
-_EXACT_IN_DOUBLE_BITS = 53
+_DOUBLE_BITS = 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,9 @@ class DurationSum:
     count: int = 0
 
     def __add__(self, other: DurationSum) -> DurationSum:
-        return DurationSum(
-            self.total_millionths + other.total_millionths, self.count + other.count
-        )
+        return DurationSum(self.total_millionths + other.total_millionths, self.count + other.count)
 
-    def mean(self, decimals: Optional[int] = None) -> Optional[float]:
+    def mean(self, decimals: int | None = None) -> float | None:
         """The double nearest to the exact mean, in units of duration; None where nothing counts.
 
         With `decimals` the exact mean is first rounded half-even to so many places.
@@ -48,7 +46,7 @@ class DurationSum:
         divisor = self.count * MILLIONTHS_PER_UNIT
         if decimals is None:
             return self.total_millionths / divisor  # Python rounds a quotient of ints correctly
-        scale = 10**decimals
+        scale: int = 10**decimals
         quotient, remainder = divmod(self.total_millionths * scale, divisor)
         # Half-even in one comparison: the divisor is even, so a tie is the only equality.
         if 2 * remainder + (quotient & 1) > divisor:
@@ -59,7 +57,7 @@ class DurationSum:
 class MeanDuration(NamedTuple):
     """A mean in units of duration (None of nothing), and the exact sum that it is the mean of."""
 
-    mean: Optional[float]
+    mean: float | None
     sum: DurationSum
 
 
@@ -118,20 +116,23 @@ class MinuteSums:
 
     def __iter__(self) -> Iterator[tuple[int, DurationSum]]:
         columns = (self.minutes, self.counts, self.high, self.low)
-        for minute, count, high, low in zip(*(column.tolist() for column in columns)):
+        for minute, count, high, low in zip(*(column.tolist() for column in columns), strict=True):
             yield minute, DurationSum((high << _LOW_BITS) + low, count)
 
-    def means(self, decimals: Optional[int] = None) -> Float64s:
+    def means(self, decimals: int | None = None) -> Float64s:
         """`DurationSum.mean` of every minute, NaN where nothing counts."""
+        exact_in_double = (
+            self.high.max(initial=0) < 1 << (_DOUBLE_BITS - _LOW_BITS)
+            and self.counts.max(initial=0) <= (1 << _DOUBLE_BITS) // MILLIONTHS_PER_UNIT
+        )
+        if decimals is not None or not exact_in_double:
+            return np.array([each.mean(decimals) for _, each in self], np.float64)
+        # Both operands are exact in a double, so that IEEE division rounds correctly.
+        totals = (self.high << _LOW_BITS) + self.low
         divisors = self.counts * MILLIONTHS_PER_UNIT
-        limit = 1 << _EXACT_IN_DOUBLE_BITS
-        if decimals is None and self.counts.max(initial=0) <= limit // MILLIONTHS_PER_UNIT:
-            if self.high.max(initial=0) < 1 << (_EXACT_IN_DOUBLE_BITS - _LOW_BITS):
-                # Both operands are exact in a double, so IEEE division rounds correctly.
-                totals = (self.high << _LOW_BITS) + self.low
-                means = np.full(len(self), np.nan)
-                return np.divide(totals, divisors, out=means, where=self.counts > 0)
-        return np.array([each.mean(decimals) for _, each in self], np.float64)
+        means = np.full(len(self), np.nan)
+        np.divide(totals, divisors, out=means, where=self.counts > 0)
+        return means
 
 
 def _sum_by_minute(minutes: Int64s, counts: Int64s, high: Int64s, low: Int64s) -> MinuteSums:

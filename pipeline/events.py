@@ -6,7 +6,7 @@ import base64
 import json
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, NamedTuple, Union
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -105,9 +105,7 @@ JSON_ARRAY = FieldError(
 LINE_TOO_LONG = FieldError("", "line_too_long", "the line is longer than 64 MiB")
 
 
-def parse_line(
-    line: bytes, event_name: str = DEFAULT_EVENT_NAME
-) -> Union[Event, OtherEvent, Rejection]:
+def parse_line(line: bytes, event_name: str = DEFAULT_EVENT_NAME) -> Event | OtherEvent | Rejection:
     """Parses one line that is not blank, given without its line end."""
     try:
         event = Event.model_validate_json(line)

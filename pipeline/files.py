@@ -95,7 +95,8 @@ def names(pattern: str, path: str) -> bool:
     if is_local(pattern) != is_local(path) or not glob.has_magic(pattern):
         return False
     if not is_local(pattern):
-        return re.fullmatch(FileSystems.get_filesystem(path).translate_pattern(pattern), path) is not None
+        expression = FileSystems.get_filesystem(pattern).translate_pattern(pattern)
+        return re.fullmatch(expression, path) is not None
     folder, name = os.path.split(os.path.realpath(path))
     asked_folder, asked_name = os.path.split(pattern)
     if "**" in pattern:
@@ -111,7 +112,8 @@ def open_to_read(path: str) -> BinaryIO:
         InputError: it cannot be opened.
     """
     with reading(path):
-        return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        stream: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return stream
 
 
 @contextlib.contextmanager
@@ -138,7 +140,8 @@ def writing(path: str) -> Iterator[None]:
 
 def create(path: str) -> BinaryIO:
     """Opens a new file to write its bytes as they are."""
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    stream: BinaryIO = FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return stream
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Optional
+from typing import BinaryIO
 
 from pipeline import files
 from pipeline.errors import OutputError
@@ -29,13 +29,17 @@ def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
         InputError: one cannot be read.
         OutputError: there is no room for one.
     """
-    inputs = []
+    inputs: list[Input] = []
     for pattern in dict.fromkeys(patterns):
         if pattern == STANDARD_STREAM or _is_stream(pattern):
             path = files.join(scratch, f"input-{len(inputs)}")
-            with files.writing(path), files.create(path) as spooled, files.reading(pattern):
-                with _open_stream(pattern) as stream:
-                    _copy(stream, spooled)
+            with (
+                files.writing(path),
+                files.create(path) as spooled,
+                files.reading(pattern),
+                _open_stream(pattern) as stream,
+            ):
+                shutil.copyfileobj(stream, spooled, _COPY_BYTES)
             inputs.append(Input(path, source=pattern))
         else:
             inputs.append(Input(pattern))
@@ -44,14 +48,6 @@ def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
 
 def _open_stream(path: str) -> BinaryIO:
     return os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb")
-
-
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    while data := source.read(_COPY_BYTES):
-        try:
-            target.write(data)
-        except OSError as error:
-            raise OutputError(f"{target.name}: cannot be written: {error.strerror}") from error
 
 
 def _is_stream(path: str) -> bool:
@@ -93,7 +89,7 @@ class Destination:
         if not os.access(folder, os.W_OK):
             raise OutputError(f"{self.asked}: cannot be written: permission denied")
 
-    def identity(self) -> Optional[tuple[int, int]]:
+    def identity(self) -> tuple[int, int] | None:
         """What tells the file, if it is one and exists, from any other."""
         try:
             status = os.fstat(1) if self.asked == STANDARD_STREAM else os.stat(self.asked)
@@ -127,7 +123,9 @@ def check_destinations(
     Raises:
         OptionError, OutputError: an output cannot be what it is asked to be.
     """
-    inputs = {(status.st_dev, status.st_ino) for status in map(os.stat, filter(files.is_local, found))}
+    inputs = {
+        (status.st_dev, status.st_ino) for status in map(os.stat, filter(files.is_local, found))
+    }
     if STANDARD_STREAM in patterns:
         status = os.fstat(0)
         inputs.add((status.st_dev, status.st_ino))

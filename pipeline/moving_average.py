@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Optional, Union
+from typing import Literal
 
 import apache_beam as beam
 from apache_beam.coders import Coder
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import FixedWindows, GlobalWindows, SlidingWindows
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import (
+    FixedWindows,
+    GlobalWindows,
+    SlidingWindows,
+    TimestampedValue,
+)
 
 from pipeline.coders import DurationSumCoder
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
@@ -27,8 +31,8 @@ _HOUR_MINUTES = 60
 _logger = logging.getLogger(__name__)
 
 
-class SumDurationsCombineFn(beam.CombineFn):  # type: ignore[misc]
-    """Adds `DurationSum`s up; gives their `DurationSum`."""
+class _AddDurationsCombineFn(beam.CombineFn):
+    """Adds `DurationSum`s up."""
 
     def create_accumulator(self) -> DurationSum:
         return DurationSum()
@@ -39,21 +43,25 @@ class SumDurationsCombineFn(beam.CombineFn):  # type: ignore[misc]
     def merge_accumulators(self, accumulators: Iterable[DurationSum]) -> DurationSum:
         return sum(accumulators, DurationSum())
 
-    def extract_output(self, accumulator: DurationSum) -> DurationSum:
-        return accumulator
-
     def get_accumulator_coder(self) -> Coder:
         return DurationSumCoder()
 
 
-class MeanDurationCombineFn(SumDurationsCombineFn):
+class SumDurationsCombineFn(_AddDurationsCombineFn):
+    """Combines `DurationSum`s into one."""
+
+    def extract_output(self, accumulator: DurationSum) -> DurationSum:
+        return accumulator
+
+
+class MeanDurationCombineFn(_AddDurationsCombineFn):
     """Combines `DurationSum`s into their `MeanDuration`: exact, in whatever order they come.
 
     Args:
         decimals: round the exact mean half-even to so many places.
     """
 
-    def __init__(self, decimals: Optional[int] = None) -> None:
+    def __init__(self, decimals: int | None = None) -> None:
         super().__init__()
         self._decimals = decimals
 
@@ -62,7 +70,7 @@ class MeanDurationCombineFn(SumDurationsCombineFn):
 
 
 @dataclass(eq=False)
-class MovingAverage(beam.PTransform):  # type: ignore[misc]
+class MovingAverage(beam.PTransform):
     """For every minute, the mean duration of the events of the `window_minutes` before it.
 
     Takes `ParsedEvents`, or their `sums` (`tuple[Series, MinuteSums]`), bounded and in the global
@@ -83,13 +91,13 @@ class MovingAverage(beam.PTransform):  # type: ignore[misc]
     window_minutes: int
     until: Until = "last"
     max_gap_minutes: int = LEAP_YEAR_MINUTES
-    decimals: Optional[int] = None
+    decimals: int | None = None
     plan: Plan = "rolling"
 
     def __post_init__(self) -> None:
         self._blocks()
 
-    def expand(self, sums: Union[ParsedEvents, beam.PCollection]) -> beam.PCollection:
+    def expand(self, sums: ParsedEvents | beam.PCollection) -> beam.PCollection:
         return (
             sums
             | "Blocks" >> self._blocks()
@@ -102,7 +110,7 @@ class MovingAverage(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclass(eq=False)
-class MovingAverageBlocks(beam.PTransform):  # type: ignore[misc]
+class MovingAverageBlocks(beam.PTransform):
     """`MovingAverage`, but the rows of a series come as `RowBlock`s of up to 65 536 rows."""
 
     rows: SeriesRows
@@ -112,7 +120,7 @@ class MovingAverageBlocks(beam.PTransform):  # type: ignore[misc]
         if self.plan not in ("rolling", "windows"):
             raise ValueError(f"plan is 'rolling' or 'windows', not {self.plan!r}")
 
-    def expand(self, sums: Union[ParsedEvents, beam.PCollection]) -> beam.PCollection:
+    def expand(self, sums: ParsedEvents | beam.PCollection) -> beam.PCollection:
         if isinstance(sums, ParsedEvents):
             sums = sums.sums
         if self.plan == "rolling":
@@ -126,7 +134,7 @@ class MovingAverageBlocks(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _SeriesFn(beam.DoFn):  # type: ignore[misc]
+class _SeriesFn(beam.DoFn):
     """What both plans do once they have all of a series."""
 
     def __init__(self, rows: SeriesRows) -> None:
@@ -164,7 +172,7 @@ class _FillFn(_SeriesFn):
         yield from self._rows.fill(block)
 
 
-class _SumPanes(beam.PTransform):  # type: ignore[misc]
+class _SumPanes(beam.PTransform):
     """Adds the sums of each series and minute up into one pane, before windows multiply them."""
 
     def expand(self, sums: beam.PCollection) -> beam.PCollection:
@@ -183,7 +191,7 @@ def _minutes(element: tuple[Series, MinuteSums]) -> Iterator[TimestampedValue]:
 
 
 @dataclass(eq=False)
-class _AverageWindows(beam.PTransform):  # type: ignore[misc]
+class _AverageWindows(beam.PTransform):
     """Averages panes over `SlidingWindows`; gives each series' windows by their date.
 
     The key is extended by the hour in which a window ends: FnApiRunner takes a time quadratic in
@@ -191,20 +199,17 @@ class _AverageWindows(beam.PTransform):  # type: ignore[misc]
     """
 
     window_minutes: int
-    decimals: Optional[int]
+    decimals: int | None
 
     def expand(self, panes: beam.PCollection) -> beam.PCollection:
         size = self.window_minutes * _MINUTE_SECONDS
         return (
             panes
             | "SlidingWindows" >> beam.WindowInto(SlidingWindows(size, _MINUTE_SECONDS))
-            | "AddHour" >> beam.Map(_add_hour).with_output_types(
-                tuple[tuple[Series, int], DurationSum]
-            )
+            | "AddHour"
+            >> beam.Map(_add_hour).with_output_types(tuple[tuple[Series, int], DurationSum])
             | "Mean" >> beam.CombinePerKey(MeanDurationCombineFn(self.decimals))
-            | "Date" >> beam.Map(_date).with_output_types(
-                tuple[Series, tuple[int, MeanDuration]]
-            )
+            | "Date" >> beam.Map(_date).with_output_types(tuple[Series, tuple[int, MeanDuration]])
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
         )
 

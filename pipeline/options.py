@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import NoReturn, Optional
+from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -44,21 +44,21 @@ class Settings:
     plan: Plan = "rolling"
     event_name: str = DEFAULT_EVENT_NAME
     group_by: tuple[str, ...] = ()
-    chunk_size: Optional[int] = None
+    chunk_size: int | None = None
     output_file: str = STANDARD_STREAM
     num_shards: int = 1
     empty_value: EmptyValue = "0"
     max_rows: int = DEFAULT_MAX_ROWS
-    rejected_file: Optional[str] = None
+    rejected_file: str | None = None
     max_rejected: MaxRejected = field(default_factory=MaxRejected)
-    summary_file: Optional[str] = None
+    summary_file: str | None = None
 
 
-class ReadOptions(PipelineOptions):  # type: ignore[misc]
+class ReadOptions(PipelineOptions):
     """What is read."""
 
     @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--input_file",
             metavar="FILES",
@@ -79,11 +79,11 @@ class ReadOptions(PipelineOptions):  # type: ignore[misc]
         )
 
 
-class AverageOptions(PipelineOptions):  # type: ignore[misc]
+class AverageOptions(PipelineOptions):
     """What is averaged."""
 
     @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--window_size",
             type=_whole_number(1, MAX_WINDOW_MINUTES),
@@ -127,11 +127,11 @@ class AverageOptions(PipelineOptions):  # type: ignore[misc]
         )
 
 
-class WriteOptions(PipelineOptions):  # type: ignore[misc]
+class WriteOptions(PipelineOptions):
     """What is written."""
 
     @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--output_file",
             default=STANDARD_STREAM,
@@ -179,11 +179,11 @@ class WriteOptions(PipelineOptions):  # type: ignore[misc]
         )
 
 
-class RunOptions(PipelineOptions):  # type: ignore[misc]
+class RunOptions(PipelineOptions):
     """How it runs."""
 
     @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--detach",
             action="store_true",
@@ -304,7 +304,7 @@ def _patterns(text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _whole_number(least: int, most: Optional[int] = None) -> Callable[[str], int]:
+def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     wanted = f"{least} to {most}" if most is not None else f"{least} or more"
 
     def parse(text: str) -> int:

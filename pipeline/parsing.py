@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -35,7 +35,7 @@ class ParsedEvents(NamedTuple):
 
 
 @dataclass(eq=False)
-class ParseEvents(beam.PTransform):  # type: ignore[misc]
+class ParseEvents(beam.PTransform):
     """Parses and validates lines, and sums up the durations of each series by minute.
 
     Takes `str` or `bytes` (a line, with or without its end, or several) or `Chunk`s, in any
@@ -85,16 +85,14 @@ def check_group_by(group_by: Iterable[str]) -> None:
             raise ValueError(f"group_by names {field} twice")
 
 
-class _ParseFn(beam.DoFn):  # type: ignore[misc]
+class _ParseFn(beam.DoFn):
     def __init__(self, event_name: str, group_by: tuple[str, ...]) -> None:
         self._event_name = event_name
         self._group_by = group_by
         self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
 
-    def process(self, lines: Union[str, bytes, Chunk]) -> Iterator[Any]:
-        sums, dead_letters, tally = parse_chunk(
-            Chunk.of(lines), self._event_name, self._group_by
-        )
+    def process(self, lines: str | bytes | Chunk) -> Iterator[Any]:
+        sums, dead_letters, tally = parse_chunk(Chunk.of(lines), self._event_name, self._group_by)
         for name, count in tally.counts().items():
             self._counters[name].inc(count)
         yield from sums

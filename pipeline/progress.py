@@ -8,13 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Optional
 
 from tqdm import tqdm
 
 _QUIET_SECONDS = 2
 
-_bar: Optional[tqdm] = None
+_bar: tqdm | None = None
 
 
 def advance(size: int) -> None:

@@ -11,7 +11,7 @@ import bz2
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple, Optional
+from typing import Any, BinaryIO, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -42,7 +42,7 @@ class Section(NamedTuple):
     path: str
     source: str
     start: int
-    stop: Optional[int]
+    stop: int | None
 
 
 class ReadTask(NamedTuple):
@@ -55,7 +55,7 @@ class Input(NamedTuple):
     """A path or a glob, and another name for it in dead letters where it needs one."""
 
     pattern: str
-    source: Optional[str] = None
+    source: str | None = None
 
 
 def find_inputs(inputs: Iterable[Input]) -> list[tuple[files.FileInfo, str]]:
@@ -95,7 +95,7 @@ def _sections(found: Iterable[tuple[files.FileInfo, str]]) -> Iterator[tuple[Sec
                 yield Section(path, source, start, stop), stop - start
 
 
-def read_chunks(task: ReadTask, max_lines: Optional[int] = None) -> Iterator[Chunk]:
+def read_chunks(task: ReadTask, max_lines: int | None = None) -> Iterator[Chunk]:
     """Reads the lines of a task, in chunks of about 16 MiB and at most `max_lines` lines.
 
     A line of more than 64 MiB is given as a chunk that is cut.
@@ -128,9 +128,7 @@ def _blocks_of_sections(sections: Iterable[Section], block_bytes: int) -> Iterat
             yield from _blocks(reader.read, section, block_bytes)
 
 
-def _blocks(
-    read: Callable[[int], bytes], section: Section, block_bytes: int
-) -> Iterator[_Block]:
+def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) -> Iterator[_Block]:
     """The lines that start in a section, which `read` stands in front of."""
     _, source, start, stop = section
     # Before the first whole line stands the rest of one that belongs to the section before.
@@ -231,7 +229,7 @@ class _CountingReader:
         return data
 
 
-def _decompressor(path: str) -> Optional[Callable[[], Any]]:
+def _decompressor(path: str) -> Callable[[], Any] | None:
     """What makes a decompressor of one stream, by the ending of a path; None for plain files."""
     return _DECOMPRESSORS.get(os.path.splitext(path)[1].lower())
 
@@ -284,7 +282,7 @@ class _DecompressingReader:
         return output
 
 
-class FindInputs(beam.PTransform):  # type: ignore[misc]
+class FindInputs(beam.PTransform):
     """The read tasks of the inputs that are its elements (`tuple[Input, ...]`).
 
     Inputs are looked up where the pipeline runs, not where it is submitted. A pattern that matches
@@ -294,13 +292,13 @@ class FindInputs(beam.PTransform):  # type: ignore[misc]
     def expand(self, inputs: beam.PCollection) -> beam.PCollection:
         return (
             inputs
-            | "Find" >> beam.FlatMap(lambda each: plan_tasks(find_inputs(each)))
-            .with_output_types(ReadTask)
+            | "Find"
+            >> beam.FlatMap(lambda each: plan_tasks(find_inputs(each))).with_output_types(ReadTask)
             | "Spread" >> beam.Reshuffle()
         )
 
 
-class ReadChunks(beam.PTransform):  # type: ignore[misc]
+class ReadChunks(beam.PTransform):
     """Reads `ReadTask`s; gives `Chunk`s of whole lines that know where each line came from.
 
     Args:
@@ -310,7 +308,7 @@ class ReadChunks(beam.PTransform):  # type: ignore[misc]
         InputError: a file cannot be read, or a compressed one is cut off (when the pipeline runs).
     """
 
-    def __init__(self, max_lines: Optional[int] = None) -> None:
+    def __init__(self, max_lines: int | None = None) -> None:
         super().__init__()
         self._max_lines = max_lines
 
@@ -318,8 +316,8 @@ class ReadChunks(beam.PTransform):  # type: ignore[misc]
         return tasks | "Read" >> beam.ParDo(_ReadFn(self._max_lines)).with_output_types(Chunk)
 
 
-class _ReadFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, max_lines: Optional[int]) -> None:
+class _ReadFn(beam.DoFn):
+    def __init__(self, max_lines: int | None) -> None:
         self._max_lines = max_lines
         self._sections = Metrics.counter(ReadChunks, "sections")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Optional
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class SeriesRows:
     window_minutes: int
     until: Until = "last"
     max_gap_minutes: int = LEAP_YEAR_MINUTES
-    decimals: Optional[int] = None
+    decimals: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.window_minutes <= MAX_WINDOW_MINUTES:
@@ -78,7 +78,10 @@ class SeriesRows:
         before_gap = np.flatnonzero(np.diff(minutes) > self.max_gap_minutes)
         firsts = np.concatenate(([0], before_gap + 1))
         lasts = np.concatenate((before_gap, [len(minutes) - 1]))
-        return [Span(*span) for span in zip(minutes[firsts].tolist(), minutes[lasts].tolist())]
+        return [
+            Span(*span)
+            for span in zip(minutes[firsts].tolist(), minutes[lasts].tolist(), strict=True)
+        ]
 
     def spans_of_windows(self, dates: Int64s) -> list[Span]:
         """The same, from the dates of the series' non-empty windows, ascending.
@@ -91,12 +94,12 @@ class SeriesRows:
         before_gap = np.flatnonzero(firsts[1:] - lasts[:-1] > self.max_gap_minutes)
         firsts = firsts[np.concatenate(([0], before_gap + 1))]
         lasts = lasts[np.concatenate((before_gap, [len(lasts) - 1]))]
-        return [Span(*span) for span in zip(firsts.tolist(), lasts.tolist())]
+        return [Span(*span) for span in zip(firsts.tolist(), lasts.tolist(), strict=True)]
 
     def dates(self, spans: list[Span]) -> list[Dates]:
         """The dates at which there are rows (the empty ones among them), ascending."""
         ranges: list[Dates] = []
-        for span, following in zip(spans, [*spans[1:], None]):
+        for span, following in zip(spans, [*spans[1:], None], strict=True):
             if following is not None:
                 # The empty row after the last full one may be the first row of what follows.
                 last = min(span.last + self.window_minutes + 1, following.first - 1)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Literal, NamedTuple, Optional
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +20,8 @@ EmptyValue = Literal["0", "null", "skip"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """The deliveries of `series` in the window that ends, exclusively, at `date` (UTC).
 
     `average` is the double nearest to their exact mean duration, None where there are none;
@@ -29,7 +30,7 @@ class Row(NamedTuple):
 
     series: Series
     date: datetime
-    average: Optional[float]
+    average: float | None
     count: int
     total_millionths: int
 
@@ -52,7 +53,7 @@ class RowBlock:
         return len(self.averages)
 
     def __iter__(self) -> Iterator[Row]:
-        for (minute, window), average in zip(self.windows, self.averages.tolist()):
+        for (minute, window), average in zip(self.windows, self.averages.tolist(), strict=True):
             yield Row(
                 self.series,
                 _EPOCH + timedelta(minutes=minute),
@@ -88,7 +89,9 @@ class RowFormat:
     ) -> bytes:
         """The lines of rows given as columns; `series` are indexes into a table of series."""
         middles = [self._middles.get(each) or self._middle(each) for each in table]
-        columns = zip(date_texts(dates), series.tolist(), self._average_texts(averages))
+        columns = zip(
+            date_texts(dates), series.tolist(), self._average_texts(averages), strict=True
+        )
         return "".join(
             [f'{{"date": "{date}{middles[index]}{average}}}\n' for date, index, average in columns]
         ).encode()
@@ -96,7 +99,7 @@ class RowFormat:
     def _middle(self, series: Series) -> str:
         fields = (
             f"{key}{json.dumps(value, ensure_ascii=False)}, "
-            for key, value in zip(self._keys, series)
+            for key, value in zip(self._keys, series, strict=True)
         )
         middle = '", ' + "".join(fields) + '"average_delivery_time": '
         return self._middles.setdefault(series, middle)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Optional
 from uuid import uuid4
 
 import apache_beam as beam
@@ -63,7 +62,7 @@ def build_pipeline(
     settings: Settings,
     inputs: tuple[Input, ...],
     rows: Output,
-    rejected: Optional[Output] = None,
+    rejected: Output | None = None,
 ) -> None:
     """Adds the whole batch flow to a pipeline: files to rows, dead letters and an account."""
     parsed = (
@@ -120,7 +119,9 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:  # the last resort, so that no traceback meets the user unasked
         message = (str(error).splitlines() or [""])[0]
         hint = "" if run_options.debug else " (--debug shows where)"
-        _logger.error("failed: %s: %s%s", type(error).__name__, message, hint, exc_info=run_options.debug)
+        _logger.error(
+            "failed: %s: %s%s", type(error).__name__, message, hint, exc_info=run_options.debug
+        )
         return EXIT_FAILED
 
 
@@ -135,7 +136,7 @@ def _run(options: PipelineOptions) -> int:
 
 
 def _run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> int:
-    """Runs in this process, or in one that belongs to it: files may be local, or standard streams."""
+    """Runs in this process: inputs and outputs may be local files, streams and pipes."""
     run_id = uuid4().hex[:12]
     with _scratch_folder() as scratch:
         inputs = spool_inputs(settings.patterns, scratch)
@@ -266,7 +267,11 @@ def _let_workers_install_this(options: PipelineOptions) -> None:
     )
     if setup.setup_file and not os.path.exists(setup.setup_file):
         raise OptionError(f"--setup_file={setup.setup_file} does not exist; pass {remedy}")
-    given = (setup.setup_file, setup.extra_packages, options.view_as(WorkerOptions).sdk_container_image)
+    given = (
+        setup.setup_file,
+        setup.extra_packages,
+        options.view_as(WorkerOptions).sdk_container_image,
+    )
     if not any(given):
         checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         setup_file = os.path.join(checkout, "setup.py")
@@ -283,7 +288,7 @@ class _Terminated(BaseException):
 def _terminable() -> Iterator[None]:
     """Makes a request to end an exception, so that what must be removed is."""
 
-    def terminate(_signal: int, _frame: Optional[FrameType]) -> None:
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise _Terminated
 
     previous = signal.signal(signal.SIGTERM, terminate)
@@ -306,7 +311,7 @@ def _scratch_folder() -> Iterator[str]:
 _RUNNING = re.compile(r"(\s*\[while running '[^\n]*'\])+\s*$")
 
 
-def _run_error(error: BaseException) -> Optional[RunError]:
+def _run_error(error: BaseException) -> RunError | None:
     """The error of ours that made a run fail, if it was one; some runners only keep its text."""
     text = str(error)
     if isinstance(error, RunError):

@@ -10,7 +10,7 @@ import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import BinaryIO, NamedTuple, Optional
+from typing import BinaryIO, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -126,10 +126,11 @@ class _RowReader:
         self.at_end = len(encoded) < size
         self.rows = np.concatenate((self.rows, np.frombuffer(encoded, _ROW)))
 
-    def take(self, bound: Optional[int]) -> _Rows:
+    def take(self, bound: int | None) -> _Rows:
         """Takes the loaded rows before a date, or all of them, with the merged table's series."""
         end = len(self.rows) if bound is None else np.searchsorted(self.rows["date"], bound)
-        taken, self.rows = self.rows[:end].copy(), self.rows[end:]
+        taken: _Rows = self.rows[:end].copy()
+        self.rows = self.rows[end:]
         taken["series"] = self.places[taken["series"]]
         return taken
 

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -29,14 +29,14 @@ _NAME_CHARACTERS = 100
 _logger = logging.getLogger(__name__)
 
 
-class AddUp(beam.PTransform):  # type: ignore[misc]
+class AddUp(beam.PTransform):
     """Adds the `Tally`s of a run up into one, also where there are none."""
 
     def expand(self, tallies: beam.PCollection) -> beam.PCollection:
         return tallies | "Sum" >> beam.CombineGlobally(_SumTalliesFn()).with_output_types(Tally)
 
 
-class _SumTalliesFn(beam.CombineFn):  # type: ignore[misc]
+class _SumTalliesFn(beam.CombineFn):
     def create_accumulator(self) -> Tally:
         return Tally()
 
@@ -50,7 +50,7 @@ class _SumTalliesFn(beam.CombineFn):  # type: ignore[misc]
         return accumulator
 
 
-class Report(beam.PTransform):  # type: ignore[misc]
+class Report(beam.PTransform):
     """Makes what the one `Tally` of a run tells of names and reasons known.
 
     The most frequent names of other events and reasons of rejection become counters of these
@@ -68,7 +68,7 @@ class Report(beam.PTransform):  # type: ignore[misc]
         return tally | "Report" >> beam.ParDo(_ReportFn(self._show_rejected))
 
 
-class _ReportFn(beam.DoFn):  # type: ignore[misc]
+class _ReportFn(beam.DoFn):
     def __init__(self, show_rejected: bool) -> None:
         self._show_rejected = show_rejected
 
@@ -99,8 +99,8 @@ class Summary:
     rejected: int
     rows: int
     series: int
-    first_row: Optional[str]
-    last_row: Optional[str]
+    first_row: str | None
+    last_row: str | None
     seconds: float
     names: Counter[str]
     reasons: Counter[str]
@@ -168,7 +168,7 @@ def _most_frequent(title: str, counts: Counter[str], number: int) -> Iterator[st
         yield f"  {title}: {', '.join(most)}"
 
 
-def _date_text(minute: Optional[int]) -> Optional[str]:
+def _date_text(minute: int | None) -> str | None:
     return None if minute is None else date_texts(np.array([minute]))[0]
 
 

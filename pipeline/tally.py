@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple, Optional
 
 from pipeline.events import DeadLetter
 
@@ -67,15 +66,16 @@ def _bounded(names: Counter[str]) -> Counter[str]:
     return kept
 
 
-class MaxRejected(NamedTuple):
+@dataclass(frozen=True)
+class MaxRejected:
     """How many lines may be rejected: a count, or a share of the lines that are not blank.
 
     Whatever is allowed, an input whose every line is rejected is refused as the wrong file, unless
     the share is the whole.
     """
 
-    count: Optional[int] = None
-    share: Optional[Decimal] = None
+    count: int | None = None
+    share: Decimal | None = None
 
     def allows(self, rejected: int, non_blank: int) -> bool:
         """Whether a run with so many rejected lines may give a result."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -57,7 +56,7 @@ class Output:
 
 
 @dataclass(eq=False)
-class WriteRows(beam.PTransform):  # type: ignore[misc]
+class WriteRows(beam.PTransform):
     """Writes `RowBlock`s as NDJSON, sorted by date and series, into one file or into shards.
 
     Memory does not grow with the rows: they are sorted in runs in `output.scratch`, and merged.
@@ -99,7 +98,7 @@ class WriteRows(beam.PTransform):  # type: ignore[misc]
         return written
 
 
-class _SortRowsFn(beam.DoFn):  # type: ignore[misc]
+class _SortRowsFn(beam.DoFn):
     def __init__(self, output: Output, row_format: RowFormat, max_rows: int) -> None:
         self._output = output
         self._format = row_format
@@ -126,7 +125,7 @@ class _SortRowsFn(beam.DoFn):  # type: ignore[misc]
                 yield _global(sorter.write(self._output.scratch, shard))
 
 
-class _WriteShardFn(beam.DoFn):  # type: ignore[misc]
+class _WriteShardFn(beam.DoFn):
     def __init__(
         self, output: Output, row_format: RowFormat, max_rejected: MaxRejected, max_rows: int
     ) -> None:
@@ -153,7 +152,7 @@ class _WriteShardFn(beam.DoFn):  # type: ignore[misc]
         yield path
 
 
-class _RemoveStaleFn(beam.DoFn):  # type: ignore[misc]
+class _RemoveStaleFn(beam.DoFn):
     """Removes the shards that an earlier run, with another number of them, has left."""
 
     def process(self, path: str, written: list[str]) -> None:
@@ -173,7 +172,7 @@ def check_rows(rows: int, max_rows: int) -> None:
 
 
 @dataclass(eq=False)
-class WriteDeadLetters(beam.PTransform):  # type: ignore[misc]
+class WriteDeadLetters(beam.PTransform):
     """Writes `DeadLetter`s as NDJSON, sorted by source and offset, into one file.
 
     Raises:
@@ -189,13 +188,14 @@ class WriteDeadLetters(beam.PTransform):  # type: ignore[misc]
         return (
             letters.pipeline
             | "File" >> beam.Create([self.output.path], reshuffle=False)
-            | "Write" >> beam.ParDo(
-                _WriteDeadLettersFn(self.output.run_id), AsList(runs)
-            ).with_output_types(str)
+            | "Write"
+            >> beam.ParDo(_WriteDeadLettersFn(self.output.run_id), AsList(runs)).with_output_types(
+                str
+            )
         )
 
 
-class _SortDeadLettersFn(beam.DoFn):  # type: ignore[misc]
+class _SortDeadLettersFn(beam.DoFn):
     def __init__(self, scratch: str) -> None:
         self._scratch = scratch
 
@@ -213,7 +213,7 @@ class _SortDeadLettersFn(beam.DoFn):  # type: ignore[misc]
             yield _global(self._sorter.write(self._scratch))
 
 
-class _WriteDeadLettersFn(beam.DoFn):  # type: ignore[misc]
+class _WriteDeadLettersFn(beam.DoFn):
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
 
@@ -224,7 +224,7 @@ class _WriteDeadLettersFn(beam.DoFn):  # type: ignore[misc]
         yield path
 
 
-class CleanUp(beam.PTransform):  # type: ignore[misc]
+class CleanUp(beam.PTransform):
     """Ends a run on a remote runner: removes its scratch folder, then fails it if it was refused.
 
     Takes the one `Tally` of the run, and waits for what was `written`.
@@ -248,7 +248,7 @@ class CleanUp(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _CleanUpFn(beam.DoFn):  # type: ignore[misc]
+class _CleanUpFn(beam.DoFn):
     def __init__(self, scratch: str, max_rejected: MaxRejected) -> None:
         self._scratch = scratch
         self._max_rejected = max_rejected
