@@ -33,12 +33,9 @@ def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
     for pattern in dict.fromkeys(patterns):
         if pattern == STANDARD_STREAM or _is_stream(pattern):
             path = files.join(scratch, f"input-{len(inputs)}")
-            with (
-                files.writing(path),
-                files.create(path) as spooled,
-                files.reading(pattern),
-                _open_stream(pattern) as stream,
-            ):
+            with files.reading(pattern):
+                stream = _open_stream(pattern)
+            with stream, files.writing(path), files.create(path) as spooled:
                 shutil.copyfileobj(stream, spooled, _COPY_BYTES)
             inputs.append(Input(path, source=pattern))
         else:
