@@ -34,15 +34,16 @@ def is_local(path: str) -> bool:
     return FileSystems.get_scheme(path) is None
 
 
-def check_filesystem(path: str) -> None:
-    """Raises ValueError, with the remedy, where no filesystem is installed for a path."""
+def missing_filesystem(path: str) -> str | None:
+    """What to do about a path that none of the installed filesystems can open; None for others."""
     try:
         FileSystems.get_filesystem(path)
-    except ValueError as error:
+    except ValueError:
         scheme = FileSystems.get_scheme(path) or ""
         extra = _EXTRAS.get(scheme)
         remedy = f"pip install 'unbabel-cli[{extra}]'" if extra else "use a path, gs:// or s3://"
-        raise ValueError(f"{path}: no filesystem for {scheme}:// is installed: {remedy}") from error
+        return f"{path}: no filesystem for {scheme}:// is installed: {remedy}"
+    return None
 
 
 def find(pattern: str) -> list[FileInfo]:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import __version__
+from pipeline import __version__, files
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS
 from pipeline.moving_average import Plan
 from pipeline.parsing import check_group_by
@@ -216,6 +216,15 @@ def _own_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def own_option_names() -> set[str]:
+    """The options of this program, with their dashes."""
+    return _names(_own_parser())
+
+
+def _names(parser: argparse.ArgumentParser) -> set[str]:
+    return {name for action in parser._actions for name in action.option_strings if name[:2] == "--"}
+
+
 def parse_options(argv: Sequence[str]) -> PipelineOptions:
     """Parses a command line; prints and leaves on `--help` and `--version`.
 
@@ -224,7 +233,7 @@ def parse_options(argv: Sequence[str]) -> PipelineOptions:
     """
     parser = _own_parser()
     _, others = parser.parse_known_args(argv)
-    own_names = {name for action in parser._actions for name in action.option_strings}
+    own_names = _names(parser)
     given = [argument.partition("=")[0] for argument in argv]
     for name in own_names:
         if given.count(name) > 1:
@@ -245,7 +254,7 @@ def _check_known(arguments: Sequence[str], own_names: set[str]) -> None:
         raise OptionError(str(error)) from error
     if unknown:
         name = unknown[0].partition("=")[0]
-        known = own_names | {name for action in parser._actions for name in action.option_strings}
+        known = own_names | _names(parser)
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         kind = "option" if name.startswith("-") else "argument"
@@ -275,10 +284,15 @@ def settings_of(options: PipelineOptions) -> Settings:
     for name in ("output_file", "rejected_file", "summary_file"):
         if getattr(write, name) == "":
             raise OptionError(f"--{name} names no file")
+    patterns = _patterns(read.input_file)
+    outputs = (write.output_file, write.rejected_file, write.summary_file)
+    for path in (*patterns, *filter(None, outputs)):
+        if remedy := files.missing_filesystem(path):
+            raise OptionError(remedy)
     if write.num_shards > 1 and write.output_file == STANDARD_STREAM:
         raise OptionError("--num_shards above 1 needs an --output_file to name the shards after")
     return Settings(
-        patterns=_patterns(read.input_file),
+        patterns=patterns,
         rows=SeriesRows(
             average.window_size, average.until, average.max_gap_minutes, average.decimals
         ),

@@ -203,8 +203,8 @@ def _refusal(summary: Summary) -> str:
             "every line was rejected, so this is most likely the wrong file; "
             "no rows were written (--max_rejected=100% allows it)"
         )
-    if JSON_ARRAY.type in summary.reasons:
-        message += f"; it looks like {JSON_ARRAY.message}"
+        if JSON_ARRAY.type in summary.reasons:
+            message += f"; it looks like {JSON_ARRAY.message}"
     return message
 
 

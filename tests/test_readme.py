@@ -1,0 +1,102 @@
+"""README.md is true: its commands run, print what it shows, and its tables are complete.
+
+In it, ```sh is a command, ```python a program, and a block marked `output` what the one before it
+prints or writes. ```bash is left out: a test cannot run the suite that it is part of.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.options import own_option_names
+
+_CHECKOUT = Path(__file__).parent.parent
+_README = (_CHECKOUT / "README.md").read_text()
+_BLOCK = re.compile(r"^```(\w+)( output)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class _Example(NamedTuple):
+    language: str
+    code: str
+    output: str
+
+
+def _examples() -> list[_Example]:
+    examples: list[_Example] = []
+    for language, is_output, text in _BLOCK.findall(_README):
+        if is_output:
+            examples[-1] = examples[-1]._replace(output=text)
+        elif language in ("sh", "python"):
+            examples.append(_Example(language, text, ""))
+    return examples
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout whose environment is set up: it is the one that the tests run in."""
+    copy = tmp_path_factory.mktemp("readme") / "checkout"
+    ignored = shutil.ignore_patterns(".*", "__pycache__")
+    shutil.copytree(_CHECKOUT, copy, ignore=ignored)
+    commands = copy / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    for name, arguments in {"python": "", "unbabel_cli": "-m pipeline"}.items():
+        command = commands / name
+        command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {arguments} "$@"\n')
+        command.chmod(0o755)
+    checksum = subprocess.check_output(["cksum"], input=(copy / "requirements.lock").read_bytes())
+    (copy / ".venv" / ".made-from").write_bytes(checksum)
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", _examples(), ids=lambda example: example.code.split("\n")[0])
+def test_an_example_does_what_the_readme_says(example: _Example, checkout: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+    }
+    command = ["bash", "-euc"] if example.language == "sh" else ["python", "-c"]
+    before = set(checkout.iterdir())
+    run = subprocess.run(
+        [*command, example.code],
+        cwd=checkout,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    written = [path for path in set(checkout.iterdir()) - before if path.is_file()]
+    shown = "\n".join([run.stdout, run.stderr, *(path.read_text() for path in written)])
+    assert example.output in shown
+    if example.output.startswith('{"date"'):
+        assert run.stdout == example.output
+    for path in written:
+        path.unlink()
+
+
+def test_the_readme_has_examples_with_outputs() -> None:
+    assert len(_examples()) >= 8
+    assert sum(bool(example.output) for example in _examples()) >= 3
+
+
+def test_the_table_of_options_has_every_option_and_no_other() -> None:
+    table = _README[_README.index("## Options") :].split("\n\n")[1]
+    first_cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    documented = {name for cell in first_cells for name in re.findall(r"--\w+", cell)}
+    assert documented == own_option_names() - {"--help", "--version"} | {"--runner"}
+
+
+def test_the_table_of_modules_names_existing_files() -> None:
+    for path in re.findall(r"\]\((pipeline/\w+\.py)\)", _README):
+        assert (_CHECKOUT / path).is_file()
