@@ -10,14 +10,17 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Runs the command line of this process, and leaves with its exit code."""
-    # Set before Beam is imported, which may log while it is.
-    logging.basicConfig(format="unbabel_cli: %(levelname)s: %(message)s", level=logging.ERROR)
+    # Only the package's own messages are for the user; Beam logs even while it is imported.
+    logging.basicConfig(
+        format="unbabel_cli: %(levelname)s: %(message)s", level=logging.CRITICAL + 1
+    )
     for level in (logging.INFO, logging.WARNING, logging.ERROR):
         logging.addLevelName(level, logging.getLevelName(level).lower())
-    from pipeline.run import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED, run
+    from pipeline.errors import ExitCode
+    from pipeline.run import run
 
     code = run(sys.argv[1:])
-    if code in (EXIT_INTERRUPTED, EXIT_PIPE_CLOSED, EXIT_TERMINATED):
+    if code in (ExitCode.INTERRUPTED, ExitCode.PIPE_CLOSED, ExitCode.TERMINATED):
         # At once: a step may still be running, and a closed pipe cannot be flushed.
         os._exit(code)
     sys.exit(code)

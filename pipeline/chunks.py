@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def parse_chunk(chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> Par
     """Sums up the events of a chunk by series and minute; `group_by` names the series' fields."""
     builder = _Builder(chunk, group_by)
     if chunk.is_cut:
-        builder.reject(0, chunk.data, (LINE_TOO_LONG,))
+        builder.reject(0, _whole_characters(chunk.data), (LINE_TOO_LONG,))
         return builder.build()
     for position, line in chunk.lines():
         if not line.strip():
@@ -93,6 +94,17 @@ def parse_chunk(chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> Par
         else:
             builder.reject(position, line, parsed.errors)
     return builder.build()
+
+
+def _whole_characters(cut: bytes) -> bytes:
+    """Text without the character that the cut goes through."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        decoder.decode(cut)
+    except UnicodeDecodeError:
+        return cut
+    rest, _ = decoder.getstate()
+    return cut[: len(cut) - len(rest)]
 
 
 class _Builder:

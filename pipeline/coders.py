@@ -19,7 +19,9 @@ from apache_beam.coders import Coder, registry
 
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
 from pipeline.events import DeadLetter, FieldError
+from pipeline.reading import ReadTask, Section
 from pipeline.rows import Row, RowBlock
+from pipeline.runs import RowRun
 from pipeline.tally import Tally
 
 _VERSION = b"\x01"
@@ -160,13 +162,35 @@ class TallyCoder(_JsonCoder):
         return Tally(**value, other_events=names, rejected=reasons, first_rejected=tuple(letters))
 
 
+class ReadTaskCoder(_JsonCoder):
+    """The sections, and the fields of each in order."""
+
+    def _to_json(self, value: ReadTask) -> Any:
+        return value.sections
+
+    def _from_json(self, value: Any) -> ReadTask:
+        return ReadTask(tuple(Section(*section) for section in value))
+
+
+class RowRunCoder(_JsonCoder):
+    """The fields in order."""
+
+    def _to_json(self, value: RowRun) -> Any:
+        return value
+
+    def _from_json(self, value: Any) -> RowRun:
+        return RowRun(*value)
+
+
 _CODERS: dict[type, Callable[[], Coder]] = {
+    ReadTask: ReadTaskCoder,
     DurationSum: DurationSumCoder,
     MeanDuration: MeanDurationCoder,
     MinuteSums: MinuteSumsCoder,
     RowBlock: RowBlockCoder,
     Row: RowCoder,
     DeadLetter: DeadLetterCoder,
+    RowRun: RowRunCoder,
     Tally: TallyCoder,
 }
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import glob
+import importlib
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError, OutputError, RunError
 
-_EXTRAS = {"gs": "gcp", "s3": "aws"}
+_EXTRAS = {"gs": ("gcp", "google.cloud.storage"), "s3": ("aws", "boto3")}
+
+
+Write = Callable[[bytes], int]
 
 
 class FileInfo(NamedTuple):
@@ -36,11 +40,14 @@ def is_local(path: str) -> bool:
 
 def missing_filesystem(path: str) -> str | None:
     """What to do about a path that none of the installed filesystems can open; None for others."""
+    scheme = FileSystems.get_scheme(path)
+    extra, module = _EXTRAS.get(scheme, (None, None))
     try:
         FileSystems.get_filesystem(path)
-    except ValueError:
-        scheme = FileSystems.get_scheme(path) or ""
-        extra = _EXTRAS.get(scheme)
+        # Beam has a filesystem for s3 whether or not it has what that needs.
+        if module is not None:
+            importlib.import_module(module)
+    except (ValueError, ImportError):
         remedy = f"pip install 'unbabel-cli[{extra}]'" if extra else "use a path, gs:// or s3://"
         return f"{path}: no filesystem for {scheme}:// is installed: {remedy}"
     return None
@@ -133,9 +140,9 @@ def writing(path: str) -> Iterator[None]:
     """Turns what goes wrong while a file is written into an OutputError that names it."""
     try:
         yield
-    except BrokenPipeError:
+    except (RunError, BrokenPipeError):
         raise
-    except OSError as error:
+    except OSError if is_local(path) else Exception as error:  # a bucket's client raises anything
         raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
 
 
@@ -146,8 +153,8 @@ def create(path: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def replacing(path: str, run_id: str) -> Iterator[BinaryIO]:
-    """Gives a file to write that takes the place of `path` when, and only when, all went well.
+def replacing(path: str, run_id: str) -> Iterator[Write]:
+    """Gives what writes to a file that takes the place of `path` when, and only when, all is well.
 
     Raises:
         OutputError: it cannot be written.
@@ -155,15 +162,49 @@ def replacing(path: str, run_id: str) -> Iterator[BinaryIO]:
     temporary = temporary_name(path, run_id)
     with writing(path):
         try:
-            with create(temporary) as stream:
-                yield stream
-                if is_local(path):
-                    stream.flush()
-                    os.fsync(stream.fileno())
+            with _create_local(temporary) if is_local(path) else _create_remote(temporary) as write:
+                yield write
             rename(temporary, path)
         except BaseException:
-            remove(temporary)
+            with contextlib.suppress(Exception):  # what went wrong first is what is told
+                remove(temporary)
             raise
+
+
+@contextlib.contextmanager
+def _create_local(path: str) -> Iterator[Write]:
+    with create(path) as stream:
+        yield stream.write
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _create_remote(path: str) -> Iterator[Write]:
+    """Creates an object with the first bytes: Beam cannot write an S3 object that has none."""
+    with contextlib.ExitStack() as stack:
+        streams: list[BinaryIO] = []
+
+        def write(data: bytes) -> int:
+            if data and not streams:
+                streams.append(stack.enter_context(create(path)))
+            return streams[0].write(data) if data else 0
+
+        yield write
+        if not streams:
+            _create_empty(path)
+
+
+def _create_empty(path: str) -> None:
+    filesystem = FileSystems.get_filesystem(path)
+    if filesystem.scheme() != "s3":
+        create(path).close()
+        return
+    from apache_beam.io.aws import s3io
+
+    bucket, key = s3io.parse_s3_path(path)
+    client = s3io.S3IO(options=filesystem._options).client.client
+    client.put_object(Bucket=bucket, Key=key, Body=b"")
 
 
 def temporary_name(path: str, run_id: str) -> str:
@@ -214,6 +255,10 @@ def remove_folder(folder: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
+    """What went wrong, in one line, of what may be an error around another one."""
+    if isinstance(error, BeamIOError) and error.exception_details:
+        return _reason(next(iter(error.exception_details.values())))
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error.args[0] if error.args else "") or type(error).__name__
+    return text.splitlines()[0]

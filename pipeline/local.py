@@ -1,139 +1,111 @@
-"""What a run in this process has beyond its pipeline: standard streams, devices and pipes.
-
-Inputs that can be read only once are first written to a file; a result that is to go to a stream
-is written to a file, and copied when the run has succeeded.
-"""
+"""A run in this process: files, streams and pipes of this machine may be inputs and outputs."""
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
-import stat
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
 
-from pipeline import files
-from pipeline.errors import OutputError
-from pipeline.options import STANDARD_STREAM, OptionError
-from pipeline.reading import Input
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner
 
-_COPY_BYTES = 2**20
+from pipeline import files, progress
+from pipeline.batch import build_pipeline
+from pipeline.errors import TooManyRejectedError, run_error_in
+from pipeline.events import JSON_ARRAY
+from pipeline.options import Settings
+from pipeline.reading import find_inputs
+from pipeline.streams import Destination, check_destinations, spool_inputs
+from pipeline.summary import Summary
+from pipeline.writing import Output
 
-
-def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
-    """The inputs of patterns, with standard input and pipes written to files in a folder.
-
-    Raises:
-        InputError: one cannot be read.
-        OutputError: there is no room for one.
-    """
-    inputs: list[Input] = []
-    for pattern in dict.fromkeys(patterns):
-        if pattern == STANDARD_STREAM or _is_stream(pattern):
-            path = files.join(scratch, f"input-{len(inputs)}")
-            with files.reading(pattern):
-                stream = _open_stream(pattern)
-            with stream, files.writing(path), files.create(path) as spooled:
-                shutil.copyfileobj(stream, spooled, _COPY_BYTES)
-            inputs.append(Input(path, source=pattern))
-        else:
-            inputs.append(Input(pattern))
-    return tuple(inputs)
+_logger = logging.getLogger(__name__)
 
 
-def _open_stream(path: str) -> BinaryIO:
-    return os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb")
-
-
-def _is_stream(path: str) -> bool:
-    """Whether a path leads to a device, pipe or socket rather than to a file or folder."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where a result is asked for, by which option, and the file that it is written to first.
-
-    The two paths are the same where what is asked for is a file.
-    """
-
-    option: str
-    asked: str
-    path: str
-
-    @classmethod
-    def of(cls, option: str, asked: str, scratch: str) -> Destination:
-        """Decides where a result is to be written first."""
-        if asked == STANDARD_STREAM or _is_stream(asked):
-            return cls(option, asked, files.join(scratch, option))
-        return cls(option, asked, asked)
-
-    def check(self) -> None:
-        """Raises OutputError where it can be seen beforehand that nothing can be written."""
-        if self.path != self.asked or not files.is_local(self.asked):
-            return
-        folder = os.path.dirname(os.path.realpath(self.asked))
-        if os.path.isdir(self.asked):
-            raise OutputError(f"{self.asked}: is a folder, and --{self.option} takes a file")
-        if not os.path.isdir(folder):
-            raise OutputError(f"{self.asked}: there is no folder {folder}")
-        if not os.access(folder, os.W_OK):
-            raise OutputError(f"{self.asked}: cannot be written: permission denied")
-
-    def identity(self) -> tuple[int, int] | None:
-        """What tells the file, if it is one and exists, from any other."""
-        try:
-            status = os.fstat(1) if self.asked == STANDARD_STREAM else os.stat(self.asked)
-        except OSError:
-            return None
-        return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
-
-    def publish(self) -> None:
-        """Copies what was written to the stream that it was asked for.
-
-        Raises:
-            OutputError: it cannot be written.
-            BrokenPipeError: its reader has gone.
-        """
-        if self.path == self.asked or not os.path.exists(self.path):
-            return
-        with files.writing(self.asked), open(self.path, "rb") as source:
-            if self.asked == STANDARD_STREAM:
-                shutil.copyfileobj(source, sys.stdout.buffer, _COPY_BYTES)
-                sys.stdout.buffer.flush()
-            else:
-                with open(self.asked, "wb", buffering=0) as target:
-                    shutil.copyfileobj(source, target, _COPY_BYTES)
-
-
-def check_destinations(
-    destinations: Sequence[Destination], patterns: Iterable[str], found: Iterable[str]
-) -> None:
-    """Refuses outputs that are inputs, or that would be matched by one, and outputs that collide.
+def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> None:
+    """Runs the batch flow; files and streams get its results once it has succeeded.
 
     Raises:
-        OptionError, OutputError: an output cannot be what it is asked to be.
+        RunError: there is no result, and what stood in the output's place is there as it was.
+        BrokenPipeError: the reader of standard output or of a pipe has gone.
     """
-    inputs = {
-        (status.st_dev, status.st_ino) for status in map(os.stat, filter(files.is_local, found))
-    }
-    if STANDARD_STREAM in patterns:
-        status = os.fstat(0)
-        inputs.add((status.st_dev, status.st_ino))
-    taken: dict[object, str] = {}
-    for each in destinations:
-        each.check()
-        is_input = each.identity() in inputs or any(
-            files.names(pattern, each.asked) for pattern in patterns if each.path == each.asked
+    run_id = uuid4().hex[:12]
+    # Made first: Beam's filesystems take their options (keys, endpoints) from it.
+    pipeline = beam.Pipeline(runner, options)
+    with _scratch_folder() as scratch:
+        inputs = spool_inputs(settings.patterns, scratch)
+        found = [info for info, _ in find_inputs(inputs)]
+        total_bytes = sum(info.size for info in found)
+        rows_to = Destination.of("output_file", settings.output_file, scratch)
+        rejected_to = Destination.of("rejected_file", settings.rejected_file, scratch)
+        summary_to = Destination.of("summary_file", settings.summary_file, scratch)
+        check_destinations(
+            [each for each in (rows_to, rejected_to, summary_to) if each],
+            settings.patterns,
+            [info.path for info in found],
         )
-        if is_input:
-            raise OptionError(f"--{each.option}={each.asked} is one of the inputs")
-        same = taken.setdefault(files.identity(each.asked), each.option)
-        if same != each.option:
-            raise OptionError(f"--{each.option} and --{same} are both {each.asked}")
+        rows = Output(rows_to.path, scratch, run_id, settings.num_shards)
+        rejected = Output(rejected_to.path, scratch, run_id) if rejected_to else None
+
+        build_pipeline(pipeline, settings, inputs, rows, rejected)
+        _logger.info("%d bytes in %d files, on %s", total_bytes, len(found), type(runner).__name__)
+        with _removing_temporaries(rows, rejected), progress.shown(total_bytes):
+            started = time.monotonic()
+            result = pipeline.run()
+            result.wait_until_finish()
+        summary = Summary.of(result.metrics(), time.monotonic() - started)
+
+        if summary_to:
+            summary.write(summary_to.path, run_id)
+            summary_to.publish()
+        if rejected_to:
+            rejected_to.publish()
+        allowed = settings.max_rejected.allows(summary.rejected, summary.non_blank)
+        if allowed:
+            rows_to.publish()
+    print(summary.text(), file=sys.stderr)
+    if not allowed:
+        raise TooManyRejectedError(_refusal(summary))
+    if summary.non_blank and not summary.accepted:
+        _logger.warning("no valid event is named %s (--event_name)", settings.event_name)
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="unbabel_cli-")
+    try:
+        yield folder
+    finally:
+        # After an interruption a step may still be writing there.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _removing_temporaries(*outputs: Output | None) -> Iterator[None]:
+    """Removes what a run that fails or is interrupted leaves beside its outputs."""
+    try:
+        yield
+    except BaseException as error:
+        for output in filter(None, outputs):
+            for path in output.temporary_paths():
+                files.remove(path)
+        raise (run_error_in(error) or error) from error
+
+
+def _refusal(summary: Summary) -> str:
+    if summary.rejected < summary.non_blank:
+        return (
+            f"{summary.rejected:,} of {summary.non_blank:,} lines were rejected, more than "
+            "--max_rejected allows; no rows were written"
+        )
+    hint = f"; it looks like {JSON_ARRAY.message}" if JSON_ARRAY.type in summary.reasons else ""
+    return (
+        "every line was rejected, so that this is most likely the wrong file; no rows were "
+        f"written (--max_rejected=100% allows it){hint}"
+    )

@@ -124,13 +124,14 @@ class MovingAverageBlocks(beam.PTransform):
         if isinstance(sums, ParsedEvents):
             sums = sums.sums
         if self.plan == "rolling":
-            return sums | "Gather" >> beam.GroupByKey() | "Roll" >> beam.ParDo(_RollFn(self.rows))
+            gathered = sums | "Gather" >> beam.GroupByKey()
+            return gathered | "Roll" >> beam.ParDo(_RollFn(self.rows)).with_output_types(RowBlock)
         return (
             sums
             | "Panes" >> _SumPanes()
             | "Windows" >> _AverageWindows(self.rows.window_minutes, self.rows.decimals)
             | "Gather" >> beam.GroupByKey()
-            | "Fill" >> beam.ParDo(_FillFn(self.rows))
+            | "Fill" >> beam.ParDo(_FillFn(self.rows)).with_output_types(RowBlock)
         )
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import __version__, files
+from pipeline.errors import OptionError
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS
 from pipeline.moving_average import Plan
 from pipeline.parsing import check_group_by
@@ -23,10 +24,6 @@ from pipeline.tally import MaxRejected
 
 DEFAULT_MAX_ROWS = 100_000_000
 STANDARD_STREAM = "-"
-
-
-class OptionError(Exception):
-    """A command line that is wrong, in one line that names the option."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +89,7 @@ class AverageOptions(PipelineOptions):
         )
         parser.add_argument(
             "--group_by",
-            type=_group_by,
-            default=(),
+            type=_checked(_group_by),
             metavar="FIELDS",
             help="one series of rows for each distinct value of these fields, separated by commas: "
             + ", ".join(GROUP_FIELDS),
@@ -166,8 +162,7 @@ class WriteOptions(PipelineOptions):
         )
         parser.add_argument(
             "--max_rejected",
-            type=_max_rejected,
-            default=MaxRejected(),
+            type=_checked(_max_rejected),
             metavar="LIMIT",
             help="give no result where more lines are rejected: a count (100) or a share of the "
             "lines that are not blank (0.5%%); default: fewer than all",
@@ -222,7 +217,9 @@ def own_option_names() -> set[str]:
 
 
 def _names(parser: argparse.ArgumentParser) -> set[str]:
-    return {name for action in parser._actions for name in action.option_strings if name[:2] == "--"}
+    return {
+        name for action in parser._actions for name in action.option_strings if name[:2] == "--"
+    }
 
 
 def parse_options(argv: Sequence[str]) -> PipelineOptions:
@@ -298,14 +295,14 @@ def settings_of(options: PipelineOptions) -> Settings:
         ),
         plan=average.plan,
         event_name=read.event_name,
-        group_by=average.group_by,
+        group_by=_group_by(average.group_by) if average.group_by is not None else (),
         chunk_size=read.chunk_size,
         output_file=write.output_file,
         num_shards=write.num_shards,
         empty_value=write.empty_value,
         max_rows=write.max_rows,
         rejected_file=write.rejected_file,
-        max_rejected=write.max_rejected,
+        max_rejected=_max_rejected(write.max_rejected) if write.max_rejected else MaxRejected(),
         summary_file=write.summary_file,
     )
 
@@ -331,12 +328,22 @@ def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
+def _checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """An argument's type that leaves it as text: runners take options of plain types only."""
+
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text
+
+    return check
+
+
 def _group_by(text: str) -> tuple[str, ...]:
     fields = tuple(text.split(","))
-    try:
-        check_group_by(fields)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    check_group_by(fields)
     return fields
 
 
@@ -347,4 +354,4 @@ def _max_rejected(text: str) -> MaxRejected:
         share = Decimal(text[:-1]) / 100
         if share <= 1:
             return MaxRejected(share=share)
-    raise argparse.ArgumentTypeError(f"takes a count (100) or a share (0.5%), not {text!r}")
+    raise ValueError(f"takes a count (100) or a share (0.5%), not {text!r}")

@@ -138,19 +138,18 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
     while True:
         beyond = offset + len(carry)
         left = block_bytes if stop is None else max(stop - beyond, _MIN_BLOCK_BYTES)
-        block = read(min(block_bytes, left))
+        block = read(max(min(block_bytes, left), len(_BYTE_ORDER_MARK)))
+        at_end = not block
         if skipping:
             line_start = block.find(b"\n") + 1
             offset += line_start or len(block)
-            if not block or (stop is not None and offset >= stop):
+            if at_end or (stop is not None and offset >= stop):
                 return
             if not line_start:
                 continue
             block, skipping = block[line_start:], False
         elif offset == 0 and not carry and block.startswith(_BYTE_ORDER_MARK):
             offset, block = len(_BYTE_ORDER_MARK), block[len(_BYTE_ORDER_MARK) :]
-            if not block:
-                continue
 
         data = carry + block
         first_end = data.find(b"\n", len(carry))
@@ -162,7 +161,7 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
             data = b"" if skipping else data[first_end + 1 :]
             if stop is not None and offset >= stop:
                 return
-        if not block:
+        if at_end:
             if data:
                 yield _Block(source, offset, data, False)
             return
@@ -191,7 +190,8 @@ def _pack(blocks: Iterable[_Block], block_bytes: int) -> Iterator[Chunk]:
             yield Chunk(data, (Origin(0, source, offset),), is_cut=True)
             continue
         origins.append(Origin(size, source, offset))
-        parts.append(data if data.endswith(b"\n") else data + b"\n")
+        # With CR LF, so that a CR which the file ends in stays in its line.
+        parts.append(data if data.endswith(b"\n") else data + b"\r\n")
         size += len(parts[-1])
     if parts:
         yield Chunk(b"".join(parts), tuple(origins))

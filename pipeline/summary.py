@@ -11,9 +11,12 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.coders import Coder
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
+from pipeline import files
+from pipeline.coders import TallyCoder
 from pipeline.moving_average import MovingAverage
 from pipeline.parsing import ParseEvents
 from pipeline.rows import date_texts
@@ -33,7 +36,12 @@ class AddUp(beam.PTransform):
     """Adds the `Tally`s of a run up into one, also where there are none."""
 
     def expand(self, tallies: beam.PCollection) -> beam.PCollection:
-        return tallies | "Sum" >> beam.CombineGlobally(_SumTalliesFn()).with_output_types(Tally)
+        nothing = tallies.pipeline | "Nothing" >> beam.Create([Tally()], reshuffle=False)
+        return (
+            (tallies, nothing)
+            | "Flatten" >> beam.Flatten()
+            | "Sum" >> beam.CombineGlobally(_SumTalliesFn()).without_defaults()
+        )
 
 
 class _SumTalliesFn(beam.CombineFn):
@@ -48,6 +56,9 @@ class _SumTalliesFn(beam.CombineFn):
 
     def extract_output(self, accumulator: Tally) -> Tally:
         return accumulator
+
+    def get_accumulator_coder(self) -> Coder:
+        return TallyCoder()
 
 
 class Report(beam.PTransform):
@@ -145,6 +156,15 @@ class Summary:
         """The summary as one JSON object."""
         shown = {key: value for key, value in vars(self).items() if key not in ("names", "reasons")}
         return json.dumps(shown)
+
+    def write(self, path: str, run_id: str) -> None:
+        """Writes the summary as JSON to a file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with files.replacing(path, run_id) as write:
+            write(f"{self.to_json()}\n".encode())
 
     def text(self) -> str:
         """The summary for a person, who has five seconds."""

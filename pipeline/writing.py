@@ -84,11 +84,13 @@ class WriteRows(beam.PTransform):
         shards = blocks.pipeline | "Shards" >> beam.Create(
             range(num_shards), reshuffle=num_shards > 1
         )
-        written = shards | "Write" >> beam.ParDo(
+        write = beam.ParDo(
             _WriteShardFn(self.output, self.format, self.max_rejected, self.max_rows),
             AsList(runs),
             AsSingleton(self.tally),
-        ).with_output_types(str)
+        ).with_output_types(RowRun)
+        count = beam.ParDo(_CountRowsFn()).with_output_types(str)
+        written = shards | "Write" >> write | "Count" >> count
         if num_shards > 1:
             _ = (
                 blocks.pipeline
@@ -133,23 +135,38 @@ class _WriteShardFn(beam.DoFn):
         self._format = row_format
         self._max_rejected = max_rejected
         self._max_rows = max_rows
-        self._rows = Metrics.counter(WriteRows, "rows")
-        self._dates = Metrics.distribution(WriteRows, "dates")
 
-    def process(self, shard: int, runs: list[RowRun], tally: Tally) -> Iterator[str]:
+    def process(self, shard: int, runs: list[RowRun], tally: Tally) -> Iterator[RowRun]:
         if not self._max_rejected.allows(tally.counts()["rejected"], tally.non_blank):
             return
         check_rows(sum(run.rows for run in runs), self._max_rows)
         mine = [run for run in runs if run.shard == shard]
         path = self._output.shard_path(shard)
-        with files.replacing(path, self._output.run_id) as stream:
+        with files.replacing(path, self._output.run_id) as write:
             for rows in merge_rows(mine):
-                stream.write(self._format.lines(rows.dates, rows.series, rows.averages, rows.table))
-        self._rows.inc(sum(run.rows for run in mine))
-        for run in mine:
-            self._dates.update(run.first_date)
-            self._dates.update(run.last_date)
-        yield path
+                write(self._format.lines(rows.dates, rows.series, rows.averages, rows.table))
+        yield RowRun(
+            path,
+            shard,
+            sum(run.rows for run in mine),
+            min((run.first_date for run in mine), default=0),
+            max((run.last_date for run in mine), default=0),
+        )
+
+
+class _CountRowsFn(beam.DoFn):
+    """Apart from the writing: BundleBasedDirectRunner loses metrics of steps with side inputs."""
+
+    def __init__(self) -> None:
+        self._rows = Metrics.counter(WriteRows, "rows")
+        self._dates = Metrics.distribution(WriteRows, "dates")
+
+    def process(self, written: RowRun) -> Iterator[str]:
+        if written.rows:
+            self._rows.inc(written.rows)
+            self._dates.update(written.first_date)
+            self._dates.update(written.last_date)
+        yield written.path
 
 
 class _RemoveStaleFn(beam.DoFn):
@@ -218,9 +235,9 @@ class _WriteDeadLettersFn(beam.DoFn):
         self._run_id = run_id
 
     def process(self, path: str, runs: list[str]) -> Iterator[str]:
-        with files.replacing(path, self._run_id) as stream:
+        with files.replacing(path, self._run_id) as write:
             for line in merge_dead_letters(runs):
-                stream.write(line)
+                write(line)
         yield path
 
 

@@ -1,0 +1,79 @@
+"""A run as a job of a service: it is submitted from here, and reads and writes elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from uuid import uuid4
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    SetupOptions,
+    TestOptions,
+    WorkerOptions,
+)
+from apache_beam.runners.runner import PipelineRunner, PipelineState
+
+from pipeline import files
+from pipeline.batch import build_pipeline
+from pipeline.errors import OptionError, RunError
+from pipeline.options import STANDARD_STREAM, RunOptions, Settings
+from pipeline.reading import Input
+from pipeline.summary import Summary
+from pipeline.writing import Output
+
+_logger = logging.getLogger(__name__)
+
+
+def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> None:
+    """Submits the batch flow, and waits for its end unless it is to be detached.
+
+    Raises:
+        OptionError: the options name what a job cannot have.
+        RunError: the job failed.
+    """
+    if STANDARD_STREAM in (*settings.patterns, settings.output_file):
+        raise OptionError("a remote runner has no standard input or output: name files")
+    _let_workers_install_this(options)
+    run_id = uuid4().hex[:12]
+    scratch = files.temporary_name(settings.output_file, run_id)
+    rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
+    rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
+    pipeline = beam.Pipeline(runner, options)
+    inputs = tuple(Input(pattern) for pattern in settings.patterns)
+    build_pipeline(pipeline, settings, inputs, rows, rejected)
+    started = time.monotonic()
+    result = pipeline.run()
+    if options.view_as(TestOptions).dry_run:
+        _logger.warning("dry run: the job was built, and not submitted")
+        return
+    if options.view_as(RunOptions).detach:
+        return
+    result.wait_until_finish()
+    if result.state != PipelineState.DONE:
+        raise RunError(f"the job ended in state {result.state}")
+    summary = Summary.of(result.metrics(), time.monotonic() - started)
+    if settings.summary_file:
+        summary.write(settings.summary_file, run_id)
+    print(summary.text(), file=sys.stderr)
+
+
+def _let_workers_install_this(options: PipelineOptions) -> None:
+    """Names the package's own setup.py, if it runs from a checkout and nothing else is named."""
+    setup = options.view_as(SetupOptions)
+    remedy = (
+        "--setup_file=./setup.py from a checkout, --extra_package=WHEEL, "
+        "or --sdk_container_image=IMAGE with the package installed"
+    )
+    if setup.setup_file and not os.path.exists(setup.setup_file):
+        raise OptionError(f"--setup_file={setup.setup_file} does not exist; pass {remedy}")
+    image = options.view_as(WorkerOptions).sdk_container_image
+    if not (setup.setup_file or setup.extra_packages or image):
+        checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        setup_file = os.path.join(checkout, "setup.py")
+        if not os.path.exists(setup_file):
+            raise OptionError(f"the workers need this package too: pass {remedy}")
+        setup.setup_file = setup_file

@@ -1,0 +1,149 @@
+"""Standard streams, devices and pipes as inputs and outputs of a run in this process.
+
+Inputs that can be read only once are first written to a file; a result that is to go to a stream
+is written to a file, and copied when the run has succeeded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, overload
+
+from pipeline import files
+from pipeline.errors import OptionError, OutputError
+from pipeline.options import STANDARD_STREAM
+from pipeline.reading import Input
+
+_COPY_BYTES = 2**20
+
+
+def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
+    """The inputs of patterns, with standard input and pipes written to files in a folder.
+
+    Raises:
+        InputError: one cannot be read.
+        OutputError: there is no room for one.
+    """
+    inputs: list[Input] = []
+    for pattern in dict.fromkeys(patterns):
+        if pattern == STANDARD_STREAM or _is_stream(pattern):
+            path = files.join(scratch, f"input-{len(inputs)}")
+            with files.reading(pattern):
+                stream = _open_stream(pattern)
+            with stream, files.writing(path), files.create(path) as spooled:
+                shutil.copyfileobj(stream, spooled, _COPY_BYTES)
+            inputs.append(Input(path, source=pattern))
+        else:
+            inputs.append(Input(pattern))
+    return tuple(inputs)
+
+
+def _open_stream(path: str) -> BinaryIO:
+    return os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb")
+
+
+def _is_stream(path: str) -> bool:
+    """Whether a path leads to a device, pipe or socket rather than to a file or folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a result is asked for, by which option, and the file that it is written to first.
+
+    The two paths are the same where what is asked for is a file.
+    """
+
+    option: str
+    asked: str
+    path: str
+
+    @overload
+    @classmethod
+    def of(cls, option: str, asked: str, scratch: str) -> Destination: ...
+
+    @overload
+    @classmethod
+    def of(cls, option: str, asked: str | None, scratch: str) -> Destination | None: ...
+
+    @classmethod
+    def of(cls, option: str, asked: str | None, scratch: str) -> Destination | None:
+        """Decides where a result is to be written first; there is none that is not asked for."""
+        if asked is None:
+            return None
+        if asked == STANDARD_STREAM or _is_stream(asked):
+            return cls(option, asked, files.join(scratch, option))
+        return cls(option, asked, asked)
+
+    def check(self) -> None:
+        """Raises OutputError where it can be seen beforehand that nothing can be written."""
+        if self.path != self.asked or not files.is_local(self.asked):
+            return
+        folder = os.path.dirname(os.path.realpath(self.asked))
+        if os.path.isdir(self.asked):
+            raise OutputError(f"{self.asked}: is a folder, and --{self.option} takes a file")
+        if not os.path.isdir(folder):
+            raise OutputError(f"{self.asked}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"{self.asked}: cannot be written: permission denied")
+
+    def identity(self) -> tuple[int, int] | None:
+        """What tells the file, if it is one and exists, from any other."""
+        try:
+            status = os.fstat(1) if self.asked == STANDARD_STREAM else os.stat(self.asked)
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+    def publish(self) -> None:
+        """Copies what was written to the stream that it was asked for.
+
+        Raises:
+            OutputError: it cannot be written.
+            BrokenPipeError: its reader has gone.
+        """
+        if self.path == self.asked or not os.path.exists(self.path):
+            return
+        with files.writing(self.asked), open(self.path, "rb") as source:
+            if self.asked == STANDARD_STREAM:
+                shutil.copyfileobj(source, sys.stdout.buffer, _COPY_BYTES)
+                sys.stdout.buffer.flush()
+            else:
+                with open(self.asked, "wb", buffering=0) as target:
+                    shutil.copyfileobj(source, target, _COPY_BYTES)
+
+
+def check_destinations(
+    destinations: Sequence[Destination], patterns: Iterable[str], found: Iterable[str]
+) -> None:
+    """Refuses outputs that are inputs, or that would be matched by one, and outputs that collide.
+
+    Raises:
+        OptionError, OutputError: an output cannot be what it is asked to be.
+    """
+    inputs = {
+        (status.st_dev, status.st_ino) for status in map(os.stat, filter(files.is_local, found))
+    }
+    if STANDARD_STREAM in patterns:
+        status = os.fstat(0)
+        inputs.add((status.st_dev, status.st_ino))
+    taken: dict[object, str] = {}
+    for each in destinations:
+        each.check()
+        is_input = each.identity() in inputs or any(
+            files.names(pattern, each.asked) for pattern in patterns if each.path == each.asked
+        )
+        if is_input:
+            raise OptionError(f"--{each.option}={each.asked} is one of the inputs")
+        same = taken.setdefault(files.identity(each.asked), each.option)
+        if same != each.option:
+            raise OptionError(f"--{each.option} and --{same} are both {each.asked}")

@@ -1,0 +1,69 @@
+"""Services to test against: started once, on loopback, and ended by their process."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    # On Linux a service does not outlive a test run that was killed.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def _service(command: Sequence[str], announcement: str) -> Iterator[str]:
+    """Runs a service; gives what follows its announcement of where it listens."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_end_with_parent,
+    )
+    assert process.stdout is not None
+    try:
+        log = []
+        for line in process.stdout:
+            log.append(line)
+            if announcement in line:
+                break
+        else:
+            raise RuntimeError(f"{command[0]} ended: {''.join(log)}")
+        # A pipe that nobody empties would stop the service.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield line.partition(announcement)[2].strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def prism_options() -> Iterator[list[str]]:
+    """The options that send a PortableRunner's pipeline to a Prism server, run by our workers."""
+    binary = os.environ.get("PRISM_BIN") or shutil.which("prism")
+    if binary is None:
+        pytest.skip("no Prism binary: name one in PRISM_BIN")
+    command = [binary, "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
+    with _service(command, "endpoint=") as endpoint:
+        yield [f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server without any bucket."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    with _service(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], "Running on "
+    ) as address:
+        yield address

@@ -1,0 +1,368 @@
+"""One line of the log: event, other event or rejection, as the contract and the oracle have it."""
+
+import base64
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+import oracle
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from oracle import STRING_FIELDS, Rejected
+from test_oracle import CHALLENGE_EVENTS, VALID, line
+
+from pipeline.events import (
+    GROUP_FIELDS,
+    JSON_ARRAY,
+    LINE_TOO_LONG,
+    MAX_DEAD_LETTER_LINE_BYTES,
+    DeadLetter,
+    Event,
+    FieldError,
+    OtherEvent,
+    Rejection,
+    parse_line,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def _accepted(data: bytes) -> Event:
+    parsed = parse_line(data)
+    assert isinstance(parsed, Event), parsed
+    return parsed
+
+
+def _errors(data: bytes) -> tuple[FieldError, ...]:
+    parsed = parse_line(data)
+    assert isinstance(parsed, Rejection), parsed
+    return parsed.errors
+
+
+def _faults(data: bytes) -> set[str]:
+    return {error.field for error in _errors(data)}
+
+
+def _as_oracle(parsed: Event | OtherEvent | Rejection) -> object:
+    if isinstance(parsed, Event):
+        fields = {field: getattr(parsed, field) for field in STRING_FIELDS}
+        return oracle.Event(parsed.timestamp, parsed.duration_millionths, fields)
+    if isinstance(parsed, OtherEvent):
+        return oracle.OtherEvent(parsed.event_name)
+    return Rejected(frozenset(error.field for error in parsed.errors))
+
+
+# ---------------------------------------------------------------------------------------------
+# Against the oracle
+
+_VALUES: dict[str, tuple[str | None, ...]] = {
+    "timestamp": (
+        '"2018-12-26 18:11:08.509654"',
+        '"2018-12-26T18:11:08,509654321+01:30"',
+        '"2018-12-26t23:59-2359"',
+        '"1970-01-01_00:00Z"',
+        '"9997-12-31 23:59:59.9999999"',
+        '"9998-01-01 00:00"',
+        '"1969-12-31 23:59:59.999999"',
+        '"2018-12-26"',
+        '"1545847868"',
+        "1545847868",
+    ),
+    "duration": (
+        *("20", "20.5", "2e1", "0", "-0.0", "0.0000005", "0.0000015", "1e9", "1000000000.0000001"),
+        *("-1", '"20"', "true", "NaN", "Infinity", "1e400", "[20]"),
+    ),
+    "nr_words": ("30", "0", "-0", "18446744073709551616", "30.0", "3e1", "-1", '"30"', "false"),
+    "event_name": ('"translation_delivered"', '"translation_requested"', '""', "1"),
+    **dict.fromkeys(STRING_FIELDS, ('"a"', '"é\\u00e9"', '""', '"\\ud83d\\ude00"', "1")),
+}
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> bytes:
+    """Mostly right lines: any order of fields, at times a wrong one, a missing or a second one."""
+    members = []
+    for field in draw(st.permutations(list(VALID))):
+        odd = draw(st.integers(0, 9)) == 0
+        value = draw(st.sampled_from([*_VALUES[field], None, "null"])) if odd else VALID[field]
+        members += [] if value is None else [f'"{field}": {value}']
+    if draw(st.integers(0, 3)) == 0:
+        field = draw(st.sampled_from([*VALID, "extra"]))
+        members.append(f'"{field}": {draw(st.sampled_from(_VALUES.get(field, ("{}", "[1]"))))}')
+    return ("{" + ", ".join(members) + "}").encode()
+
+
+# What a line is most likely to break by, or to be read differently by two parsers.
+_SNIPPETS = [
+    *(bytes([byte]) for byte in b'"{}[],:\\0159+-.eETZtz_ \t\r\x00\x0b\x1f\x7f\x80\xc3\xed\xff'),
+    *(b"NaN", b"null", b"true", b"\\u0000", b"\\ud800", b"\xef\xbb\xbf", b"\xc2\xa0", b"1e", b"/*"),
+]
+
+
+@st.composite
+def _mutated_lines(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(_lines()))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(data)))
+        end = min(at + draw(st.integers(0, 3)), len(data))
+        data[at:end] = draw(st.sampled_from([b"", *_SNIPPETS]) | st.binary(max_size=2))
+    return bytes(data).replace(b"\n", b"")
+
+
+def _agrees(data: bytes, event_name: str = "translation_delivered") -> None:
+    parsed = parse_line(data, event_name)
+    expected = oracle.classify(data, event_name)
+    assert _as_oracle(parsed) == expected
+    if isinstance(parsed, Event):
+        assert isinstance(expected, oracle.Event)
+        assert parsed.minute == (expected.minute - _EPOCH).total_seconds() / 60
+
+
+@settings(max_examples=1500, deadline=None)
+@given(_mutated_lines(), st.sampled_from(["translation_delivered", "translation_requested"]))
+@example(line(timestamp=None) + b" ", "translation_delivered")
+def test_any_line_is_what_the_oracle_says(data: bytes, event_name: str) -> None:
+    assume(data.strip())
+    _agrees(data, event_name)
+
+
+@pytest.mark.parametrize("field", [*_VALUES])
+def test_each_way_to_write_a_field_is_what_the_oracle_says(field: str) -> None:
+    for value in [*_VALUES[field], None, "null", '"\\ud800"', "9" * 4301, "[" * 250 + "]" * 250]:
+        _agrees(line(**{field: value}))
+        _agrees(line(f'"{field}": {value or 1}'))
+
+
+def test_a_line_changed_at_any_one_place_is_what_the_oracle_says() -> None:
+    data = line(timestamp='"2018-12-26T18:11:08.5+01:00"', duration="20.5")
+    for at in range(len(data)):
+        for snippet in [b"", *_SNIPPETS]:
+            _agrees(data[:at] + snippet + data[at + 1 :])
+            _agrees(data[:at] + snippet + data[at:])
+
+
+# ---------------------------------------------------------------------------------------------
+# The model
+
+
+def test_the_challenge_events_are_accepted() -> None:
+    events = [_accepted(each) for each in CHALLENGE_EVENTS.splitlines()]
+    assert [event.minute for event in events] == [25_764_131, 25_764_135, 25_764_143]
+    assert [event.duration_millionths for event in events] == [20_000_000, 31_000_000, 54_000_000]
+
+
+def test_group_fields_are_the_strings_of_an_event() -> None:
+    assert sorted(GROUP_FIELDS) == sorted(STRING_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("written", "utc"),
+    [
+        ("2018-12-26 18:11", "2018-12-26 18:11:00.000000"),
+        ("2018-12-26T18:11:08.5+01:30", "2018-12-26 16:41:08.500000"),
+        ("2018-12-26t18:11:08.5096549Z", "2018-12-26 18:11:08.509654"),
+        ("1969-12-31_23:59-00:01", "1970-01-01 00:00:00.000000"),
+        ("9998-01-01 00:00+00:01", "9997-12-31 23:59:00.000000"),
+    ],
+)
+def test_timestamp_comes_out_in_utc_cut_to_microseconds(written: str, utc: str) -> None:
+    timestamp = _accepted(line(timestamp=f'"{written}"')).timestamp
+    assert timestamp.tzinfo is timezone.utc
+    assert timestamp.strftime("%Y-%m-%d %H:%M:%S.%f") == utc
+
+
+@pytest.mark.parametrize(
+    ("written", "type_"),
+    [
+        ("1545847868", "timestamp_type"),
+        ('"1545847868"', "timestamp_type"),
+        ('"2018-12-26"', "timestamp_type"),
+        ('"\u0662018-12-26 18:11"', "timestamp_type"),
+        ("null", "timestamp_type"),
+        ('"1969-12-31 23:59:59.999999"', "timestamp_range"),
+        ('"1970-01-01 00:00+00:01"', "timestamp_range"),
+        ('"9998-01-01 00:00"', "timestamp_range"),
+        ('"9999-12-31 23:59-01:00"', "timestamp_range"),
+        ('"0001-01-01 00:00+01:00"', "timestamp_range"),
+    ],
+)
+def test_what_pydantic_alone_would_take_for_a_timestamp_is_rejected(
+    written: str, type_: str
+) -> None:
+    (error,) = _errors(line(timestamp=written))
+    assert (error.field, error.type) == ("timestamp", type_)
+
+
+@pytest.mark.parametrize("written", ['"20"', "true", "null", "-1", "1e10", "NaN", "Infinity"])
+def test_duration_is_a_finite_number_from_0_to_1e9(written: str) -> None:
+    assert _faults(line(duration=written)) == {"duration"}
+
+
+@pytest.mark.parametrize(
+    ("written", "millionths"),
+    [
+        ("0.0000005", 0),
+        ("0.0000015", 2),
+        ("0.0000025", 2),  # ties, to even
+        ("-0.0", 0),
+        ("999999999.999999", 999_999_999_999_999),
+        ("1e9", 10**15),
+    ],
+)
+def test_duration_counts_as_the_nearest_millionth(written: str, millionths: int) -> None:
+    assert _accepted(line(duration=written)).duration_millionths == millionths
+
+
+@given(st.integers(0, 10**15))
+def test_duration_of_up_to_six_decimals_is_exact(millionths: int) -> None:
+    written = f"{millionths // 10**6}.{millionths % 10**6:06}"
+    assert _accepted(line(duration=written)).duration_millionths == millionths
+
+
+@pytest.mark.parametrize("written", ["30.0", "3e1", "-1", '"30"', "true", "null"])
+def test_word_count_is_an_integer_of_at_least_0(written: str) -> None:
+    assert _faults(line(nr_words=written)) == {"nr_words"}
+
+
+def test_word_count_may_be_of_any_size() -> None:
+    assert _accepted(line(nr_words="9" * 400)).nr_words == int("9" * 400)
+
+
+@pytest.mark.parametrize("field", VALID)
+def test_missing_field_is_rejected_under_its_name(field: str) -> None:
+    (error,) = _errors(line(**{field: None}))
+    assert (error.field, error.type) == (field, "missing")
+
+
+def test_every_fault_is_reported() -> None:
+    data = line(timestamp="1", duration='"1"', nr_words="1.0", client_name=None)
+    assert _faults(data) == {"timestamp", "duration", "nr_words", "client_name"}
+
+
+def test_of_a_repeated_key_the_last_one_counts() -> None:
+    assert _accepted(line('"duration": 5', duration='"x"')).duration == 5
+    assert _faults(line('"duration": "x"')) == {"duration"}
+
+
+def test_extra_keys_key_order_and_white_space_are_free() -> None:
+    members = [f'"{key}"\t:\r {value} ' for key, value in reversed(VALID.items())]
+    spaced = " {" + " , ".join([*members, '"extra": {"a": [null, NaN]}']) + "}\r"
+    assert _accepted(spaced.encode()) == _accepted(line())
+
+
+# ---------------------------------------------------------------------------------------------
+# Other events
+
+
+@pytest.mark.parametrize("changes", [{}, {"duration": '"x"'}, {"timestamp": None}])
+def test_object_of_another_event_name_is_another_event_whatever_it_holds(
+    changes: dict[str, Any],
+) -> None:
+    requested = line(event_name='"translation_requested"', **changes)
+    assert parse_line(requested) == OtherEvent("translation_requested")
+
+
+def test_event_name_asked_for_decides_what_is_another_event() -> None:
+    requested = line(event_name='"translation_requested"')
+    assert isinstance(parse_line(requested, "translation_requested"), Event)
+    assert parse_line(line(), "translation_requested") == OtherEvent("translation_delivered")
+
+
+@pytest.mark.parametrize("no_name", [None, "null", "1", '["translation_delivered"]'])
+def test_object_without_a_name_is_rejected(no_name: str | None) -> None:
+    assert _faults(line(event_name=no_name)) == {"event_name"}
+
+
+# ---------------------------------------------------------------------------------------------
+# Rejections
+
+
+@pytest.mark.parametrize(
+    "data", [b"x", b"1", b"null", b'"a"', line()[:-1], line() + line(), b"\xff", b"\xef\xbb\xbf{}"]
+)
+def test_fault_of_the_line_as_a_whole_has_an_empty_field(data: bytes) -> None:
+    (error,) = _errors(data)
+    assert error.field == ""
+    assert error.type
+    assert error.message
+
+
+@pytest.mark.parametrize("data", [b"[", b" \t[", b"[" + line() + b"]", b"[" + line() + b","])
+def test_json_array_is_rejected_with_the_remedy(data: bytes) -> None:
+    assert _errors(data) == (JSON_ARRAY,)
+    assert "jq -c '.[]'" in JSON_ARRAY.message
+
+
+def test_reasons_name_neither_web_pages_nor_python() -> None:
+    errors = _errors(line(timestamp="1", duration='"1"', nr_words="-1")) + _errors(b"{")
+    for error in errors:
+        assert "http" not in error.message
+        assert "\n" not in error.message
+
+
+# ---------------------------------------------------------------------------------------------
+# Dead letters
+
+_ERRORS = (FieldError("duration", "float_type", "Input should be a valid number"),)
+
+
+def _letter(data: bytes, errors: Iterable[FieldError] = _ERRORS) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(
+        DeadLetter.of("events.json", 7, data, tuple(errors)).to_json()
+    )
+    return record
+
+
+def test_dead_letter_is_one_line_of_json_as_the_contract_has_it() -> None:
+    letter = DeadLetter.of("a/é.json", 1234, '{"é": "\t\n"}'.encode(), _ERRORS)
+    assert letter.to_json() == (
+        r'{"source": "a/é.json", "offset": 1234, "line": "{\"é\": \"\t\n\"}", "errors": [{'
+        '"field": "duration", "type": "float_type", "message": "Input should be a valid number"}]}'
+    )
+
+
+def test_dead_letter_holds_every_error() -> None:
+    letter = _letter(b"x", (*_ERRORS, LINE_TOO_LONG))
+    assert [error["type"] for error in letter["errors"]] == ["float_type", "line_too_long"]
+
+
+@given(st.binary(max_size=20))
+def test_dead_letter_keeps_the_line_as_text_or_as_base64_of_its_bytes(data: bytes) -> None:
+    letter = _letter(data)
+    assert (letter["source"], letter["offset"]) == ("events.json", 7)
+    assert "truncated" not in letter
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        assert "line" not in letter
+        assert base64.b64decode(letter["line_base64"]) == data
+    else:
+        assert "line_base64" not in letter
+        assert letter["line"] == text
+
+
+@pytest.mark.parametrize("character", ["x", "é", "€", "😀"])
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 3, 4, 100_000])
+def test_text_of_a_line_is_cut_after_64_kib_between_characters(character: str, beyond: int) -> None:
+    size = MAX_DEAD_LETTER_LINE_BYTES + beyond
+    width = len(character.encode())
+    data = b"x" * (size % width) + (character * (size // width)).encode()
+    letter = _letter(data)
+    kept = letter["line"].encode()
+    assert data.startswith(kept)
+    if beyond <= 0:
+        assert kept == data
+        assert "truncated" not in letter
+    else:
+        assert MAX_DEAD_LETTER_LINE_BYTES - 4 < len(kept) <= MAX_DEAD_LETTER_LINE_BYTES
+        assert letter["truncated"] is True
+
+
+@pytest.mark.parametrize("at", [0, MAX_DEAD_LETTER_LINE_BYTES, MAX_DEAD_LETTER_LINE_BYTES + 50])
+def test_bytes_of_a_line_that_is_not_utf_8_anywhere_are_cut_after_64_kib(at: int) -> None:
+    data = b"x" * at + b"\xff" + b"x" * MAX_DEAD_LETTER_LINE_BYTES
+    letter = _letter(data)
+    assert base64.b64decode(letter["line_base64"]) == data[:MAX_DEAD_LETTER_LINE_BYTES]
+    assert letter["truncated"] is True

@@ -1,0 +1,400 @@
+"""MovingAverage: the combiner by itself, both plans against the oracle, and their graphs."""
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from typing import Any
+
+import apache_beam as beam
+import oracle
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.testing.util import assert_that, equal_to, equal_to_per_window
+from apache_beam.transforms.window import FixedWindows, IntervalWindow, SlidingWindows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runners import transform_pipeline
+from test_oracle import CHALLENGE_EVENTS
+
+from pipeline import (
+    DurationSum,
+    MeanDuration,
+    MeanDurationCombineFn,
+    MinuteSums,
+    MovingAverage,
+    ParseEvents,
+    Row,
+    moving_average,
+)
+from pipeline.moving_average import SumDurationsCombineFn
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MINUTE = 25_764_131  # 2018-12-26 18:11
+_CHALLENGE_SUMS = [
+    ((), MinuteSums.of([_MINUTE], [20_000_000])),
+    ((), MinuteSums.of([_MINUTE + 4, _MINUTE + 12], [31_000_000, 54_000_000])),
+]
+
+both_plans = pytest.mark.parametrize("plan", ["rolling", "windows"])
+
+
+# ---------------------------------------------------------------------------------------------
+# The combiner
+
+
+_sums = st.builds(DurationSum, st.integers(0, 2**80), st.integers(1, 2**40))
+
+
+def _combined(sums: Sequence[DurationSum], cuts: st.DataObject) -> DurationSum:
+    """The accumulator of sums, added and merged in a tree that is drawn."""
+    combine = MeanDurationCombineFn()
+    if len(sums) < 2 or cuts.draw(st.booleans(), "in one bundle"):
+        accumulator = combine.create_accumulator()
+        for each in sums:
+            accumulator = combine.add_input(accumulator, each)
+        return accumulator
+    cut = cuts.draw(st.integers(1, len(sums) - 1), "cut")
+    return combine.merge_accumulators([_combined(sums[:cut], cuts), _combined(sums[cut:], cuts)])
+
+
+@given(st.lists(_sums, max_size=8), st.data())
+def test_mean_is_the_same_for_any_order_and_any_tree_of_merges(
+    sums: list[DurationSum], data: st.DataObject
+) -> None:
+    combine = MeanDurationCombineFn()
+    total = sum(each.total_millionths for each in sums)
+    count = sum(each.count for each in sums)
+    mean = float(Fraction(total, 1_000_000 * count)) if count else None
+    accumulator = _combined(data.draw(st.permutations(sums)), data)
+    assert combine.extract_output(accumulator) == MeanDuration(mean, DurationSum(total, count))
+
+
+def test_mean_of_nothing_is_none() -> None:
+    combine = MeanDurationCombineFn()
+    nothing = MeanDuration(None, DurationSum())
+    assert combine.extract_output(combine.create_accumulator()) == nothing
+    assert combine.extract_output(combine.merge_accumulators([])) == nothing
+
+
+@pytest.mark.parametrize(
+    ("millionths", "count", "decimals", "mean"),
+    [
+        (25_500_000, 1, 0, 26),
+        (24_500_000, 1, 0, 24),  # half goes to even
+        (250_000, 2, 2, 0.12),  # the double 0.125 is exact, and so is the tie
+        (2_000_000, 3, 4, 0.6667),
+        (2_000_000, 3, None, 2 / 3),
+    ],
+)
+def test_mean_is_rounded_half_even_from_the_exact_quotient(
+    millionths: int, count: int, decimals: int | None, mean: float
+) -> None:
+    combine = MeanDurationCombineFn(decimals)
+    accumulator = combine.add_input(combine.create_accumulator(), DurationSum(millionths, count))
+    assert combine.extract_output(accumulator).mean == mean
+
+
+def test_combiner_averages_per_key_in_a_pipeline() -> None:
+    sums = [("a", DurationSum(1_000_000, 1)), ("a", DurationSum(4_000_000, 1))]
+    with transform_pipeline() as p:
+        means = (
+            p
+            | beam.Create([*sums, ("b", DurationSum(7, 1))])
+            | beam.CombinePerKey(MeanDurationCombineFn())
+            | beam.MapTuple(lambda key, average: (key, average.mean))
+        )
+        assert_that(means, equal_to([("a", 2.5), ("b", 0.000007)]))
+
+
+# ---------------------------------------------------------------------------------------------
+# Rows
+
+
+def _row(series: tuple[str, ...], date: int, average: float | None, count: int, total: int) -> Row:
+    return Row(series, _EPOCH + timedelta(minutes=date), average, count, total)
+
+
+@both_plans
+def test_rows_carry_the_average_and_the_exact_sum_of_each_minute(plan: Any) -> None:
+    expected = [
+        _row((), _MINUTE, None, 0, 0),
+        *(_row((), _MINUTE + i, 20, 1, 20_000_000) for i in (1, 2, 3, 4)),
+        *(_row((), _MINUTE + i, 25.5, 2, 51_000_000) for i in range(5, 11)),
+        *(_row((), _MINUTE + i, 31, 1, 31_000_000) for i in (11, 12)),
+        _row((), _MINUTE + 13, 42.5, 2, 85_000_000),
+    ]
+    with transform_pipeline() as p:
+        rows = p | beam.Create(_CHALLENGE_SUMS) | MovingAverage(10, plan=plan)
+        assert_that(rows, equal_to(expected))
+
+
+@both_plans
+def test_there_are_no_rows_without_events(plan: Any) -> None:
+    with transform_pipeline() as p:
+        rows = p | beam.Create(["", "no event"]) | ParseEvents() | MovingAverage(10, plan=plan)
+        assert_that(rows, equal_to([]))
+
+
+_series = st.sampled_from([("en",), ("fr",), ("",)])
+_steps = st.one_of(st.integers(0, 3), st.integers(0, 40), st.integers(60, 200))
+_durations = st.one_of(st.integers(0, 10**15), st.sampled_from([0, 1, 10**15]))
+
+
+@st.composite
+def _events(draw: st.DrawFn) -> list[tuple[tuple[str, ...], int, int]]:
+    """Events as series, minute and millionths, with silences short and long, in any order."""
+    steps = draw(st.lists(st.tuples(_series, _steps, _durations), min_size=1, max_size=40))
+    minutes = itertools.accumulate((step for _, step, _ in steps), initial=_MINUTE)
+    events = [(series, minute, d) for (series, _, d), minute in zip(steps, minutes, strict=False)]
+    return draw(st.permutations(events))
+
+
+def _oracle_rows(events: list[tuple[tuple[str, ...], int, int]], **options: Any) -> list[Row]:
+    """What the oracle makes of events; a row's exact sum is its average times its count."""
+    of_oracle = [
+        oracle.Event(_EPOCH + timedelta(minutes=minute), millionths, {"client_name": series[0]})
+        for series, minute, millionths in events
+    ]
+    decimals = options.pop("decimals")
+    exact = oracle.rows(of_oracle, group_by=["client_name"], empty_value="null", **options)
+    rows = []
+    for row in exact:
+        series = tuple(value for _, value in row.series)
+        if row.average is None:
+            rows.append(Row(series, row.date, None, 0, 0))
+        else:
+            shown = row.average if decimals is None else round(row.average, decimals)
+            total = int(row.average * row.count * 1_000_000)
+            rows.append(Row(series, row.date, float(shown), row.count, total))
+    return rows
+
+
+@both_plans
+@settings(max_examples=8, deadline=None)
+@given(
+    events=_events(),
+    window=st.sampled_from([1, 2, 10, 60, 90]),
+    more_gap=st.integers(0, 60),
+    until=st.sampled_from(["last", "drain"]),
+    decimals=st.sampled_from([None, 0, 3, 15]),
+    parts=st.integers(1, 5),
+)
+def test_rows_are_those_of_the_oracle(
+    plan: Any,
+    events: list[tuple[tuple[str, ...], int, int]],
+    window: int,
+    more_gap: int,
+    until: Any,
+    decimals: int | None,
+    parts: int,
+) -> None:
+    max_gap = window + more_gap
+    expected = _oracle_rows(events, window=window, max_gap=max_gap, until=until, decimals=decimals)
+    sums = [
+        (series, MinuteSums.of([minute], [millionths])) for series, minute, millionths in events
+    ]
+    merged = [
+        (series, MinuteSums.merge(each for key, each in sums[part::parts] if key == series))
+        for part in range(parts)
+        for series in sorted({key for key, _ in sums[part::parts]})
+    ]
+    with transform_pipeline() as p:
+        rows = p | beam.Create(merged) | MovingAverage(window, until, max_gap, decimals, plan)
+        assert_that(rows, equal_to(expected))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MovingAverage(0), "window_minutes"),
+        (lambda: MovingAverage(527_041), "window_minutes"),
+        (lambda: MovingAverage(10, until="end"), "until"),  # type: ignore[arg-type]
+        (lambda: MovingAverage(10, max_gap_minutes=9), "max_gap_minutes"),
+        (lambda: MovingAverage(10, decimals=16), "decimals"),
+        (lambda: MovingAverage(10, plan="sliding"), "plan"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_argument_out_of_its_range_is_refused_when_it_is_built(
+    build: Callable[[], MovingAverage], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+# ---------------------------------------------------------------------------------------------
+# Counters
+
+
+def _counts(pipeline: beam.Pipeline) -> dict[str, int]:
+    found = pipeline.result.metrics().query(MetricsFilter().with_namespace(MovingAverage))
+    return {each.key.metric.name: each.result for each in found["counters"] if each.result}
+
+
+@both_plans
+@pytest.mark.parametrize(("max_gap", "gaps"), [(30, {}), (29, {"gaps": 1}), (10, {"gaps": 3})])
+def test_series_and_silences_that_are_too_long_are_counted(
+    plan: Any, max_gap: int, gaps: dict[str, int]
+) -> None:
+    sums = [
+        (("a",), MinuteSums.of([_MINUTE, _MINUTE + 30, _MINUTE + 50], [1, 1, 1])),
+        (("b",), MinuteSums.of([_MINUTE, _MINUTE + 12], [1, 1])),
+        (("c",), MinuteSums.of([_MINUTE], [1])),
+    ]
+    with transform_pipeline() as p:
+        _ = p | beam.Create(sums) | MovingAverage(5, max_gap_minutes=max_gap, plan=plan)
+    assert _counts(p) == {"series": 3, **gaps}
+
+
+@both_plans
+def test_a_silence_that_is_too_long_is_warned_of_with_its_series(
+    plan: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sums = [
+        (("taxi-eats", "en"), MinuteSums.of([_MINUTE, _MINUTE + 12], [1, 1])),
+        (("airliberty", "en"), MinuteSums.of([_MINUTE, _MINUTE + 11], [1, 1])),
+    ]
+    with caplog.at_level(logging.WARNING, "pipeline"), transform_pipeline() as p:
+        _ = p | beam.Create(sums) | MovingAverage(5, max_gap_minutes=11, plan=plan)
+    (warning,) = [each.getMessage() for each in caplog.records if each.name.startswith("pipeline")]
+    assert "taxi-eats, en" in warning
+    assert "--max_gap_minutes=11" in warning
+
+
+# ---------------------------------------------------------------------------------------------
+# The graph of the plan `windows`
+
+
+class _Steps(PipelineVisitor):
+    """The applied transforms of a pipeline, by their labels."""
+
+    def __init__(self, pipeline: beam.Pipeline) -> None:
+        self.by_label: dict[str, AppliedPTransform] = {}
+        pipeline.visit(self)
+
+    def enter_composite_transform(self, node: AppliedPTransform) -> None:
+        self.by_label[node.full_label] = node
+
+    def visit_transform(self, node: AppliedPTransform) -> None:
+        self.by_label[node.full_label] = node
+
+    def window_intos(self, window_fn: object) -> list[AppliedPTransform]:
+        """The steps that assign windows of this kind."""
+        return [
+            node
+            for node in self.by_label.values()
+            if isinstance(node.transform, beam.WindowInto)
+            and node.transform.windowing.windowfn == window_fn
+        ]
+
+    def combines(self, kind: type) -> list[AppliedPTransform]:
+        """The steps that combine by key with this kind of CombineFn."""
+        return [
+            node
+            for node in self.by_label.values()
+            if isinstance(node.transform, beam.CombinePerKey)
+            and isinstance(node.transform.fn, kind)
+        ]
+
+
+def _main_input(node: AppliedPTransform) -> beam.PCollection:
+    (main_input,) = node.main_inputs.values()
+    return main_input
+
+
+def _built(plan: Any, window: int = 10) -> tuple[beam.Pipeline, _Steps]:
+    pipeline = transform_pipeline()
+    _ = (
+        pipeline
+        | beam.Create(CHALLENGE_EVENTS.splitlines())
+        | ParseEvents()
+        | MovingAverage(window, plan=plan)
+    )
+    return pipeline, _Steps(pipeline)
+
+
+def test_plan_windows_averages_sliding_windows_of_x_minutes_each_minute() -> None:
+    _, steps = _built("windows")
+    (sliding,) = steps.window_intos(SlidingWindows(600, 60))
+    (mean,) = steps.combines(MeanDurationCombineFn)
+    windowing = _main_input(mean).windowing
+    assert windowing.windowfn == SlidingWindows(600, 60)
+    assert sliding.outputs[None].windowing.windowfn == windowing.windowfn
+
+
+def test_plan_windows_lets_only_the_sums_of_minutes_into_sliding_windows() -> None:
+    _, steps = _built("windows")
+    (sliding,) = steps.window_intos(SlidingWindows(600, 60))
+    panes = _main_input(sliding)
+    (summed,) = steps.combines(SumDurationsCombineFn)
+    assert panes in summed.outputs.values()
+    assert panes.windowing.windowfn == FixedWindows(60)
+
+
+def test_plan_rolling_has_no_sliding_windows() -> None:
+    _, steps = _built("rolling")
+    window_fns = {
+        type(output.windowing.windowfn)
+        for node in steps.by_label.values()
+        for output in node.outputs.values()
+        if isinstance(output, beam.PCollection)
+    }
+    assert SlidingWindows not in window_fns
+    assert not steps.combines(MeanDurationCombineFn)
+
+
+def test_plan_windows_gives_each_window_the_mean_of_its_panes() -> None:
+    pipeline, steps = _built("windows")
+    (mean,) = steps.combines(MeanDurationCombineFn)
+    averages = mean.outputs[None] | beam.MapTuple(lambda _, average: average.mean)
+    assert_that(
+        averages,
+        equal_to_per_window(
+            {
+                IntervalWindow((_MINUTE + end - 10) * 60, (_MINUTE + end) * 60): [expected]
+                for end, expected in enumerate(
+                    [*[20] * 4, *[25.5] * 6, *[31] * 2, *[42.5] * 2, *[54] * 8], start=1
+                )
+            }
+        ),
+        reify_windows=True,
+    )
+    pipeline.run().wait_until_finish()
+
+
+# Steps run in this process, and those of this module are known to them by name.
+_inputs_of_windows: Counter[object] = Counter()
+_windows_of_keys: Counter[object] = Counter()
+_date = moving_average._date
+
+
+def _count_window(element: Any, window: Any = beam.DoFn.WindowParam) -> Any:
+    _windows_of_keys[element[0]] += 1
+    return _date(element, window)
+
+
+class _CountingCombineFn(MeanDurationCombineFn):
+    def add_input(self, accumulator: DurationSum, element: DurationSum) -> DurationSum:
+        _inputs_of_windows["all"] += 1
+        return super().add_input(accumulator, element)
+
+
+@pytest.mark.parametrize("panes", [50, 100, 400])
+def test_plan_windows_takes_linearly_many_steps_in_the_number_of_panes(
+    panes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving_average, "_date", _count_window)
+    monkeypatch.setattr(moving_average, "MeanDurationCombineFn", _CountingCombineFn)
+    _inputs_of_windows.clear()
+    _windows_of_keys.clear()
+    # Three events a minute, in chunks that do not know of each other.
+    sums = [((), MinuteSums.of(range(_MINUTE, _MINUTE + panes), [1] * panes)) for _ in range(3)]
+    with transform_pipeline() as p:
+        _ = p | beam.Create(sums) | MovingAverage(10, plan="windows")
+    assert _inputs_of_windows.total() == panes * 10
+    assert _windows_of_keys.total() == panes + 9
+    # All windows of a key lie in one group, which takes quadratically long.
+    assert max(_windows_of_keys.values()) <= 60

@@ -1,0 +1,156 @@
+"""ParseEvents as a transform: whatever lines come as, their sums, dead letters and counts."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from runners import transform_pipeline
+from test_oracle import CHALLENGE_EVENTS, line
+
+from pipeline import Chunk, DeadLetter, DurationSum, MinuteSums, MovingAverage, ParseEvents
+from pipeline.chunks import Origin
+
+_LINES = CHALLENGE_EVENTS.splitlines(keepends=True)
+_MINUTE = 25_764_131  # 2018-12-26 18:11
+_CHALLENGE_SUMS = [
+    ((), _MINUTE, DurationSum(20_000_000, 1)),
+    ((), _MINUTE + 4, DurationSum(31_000_000, 1)),
+    ((), _MINUTE + 12, DurationSum(54_000_000, 1)),
+]
+
+_SHAPES: dict[str, Sequence[Any]] = {
+    "bytes": _LINES,
+    "bytes without line ends": [each.rstrip(b"\n") for each in _LINES],
+    "str": [each.decode() for each in _LINES],
+    "str without line ends": [each.decode().rstrip("\n") for each in _LINES],
+    "a block of all lines": [CHALLENGE_EVENTS],
+    "a block and a line": [_LINES[0] + _LINES[1], _LINES[2].decode()],
+    "a chunk of all lines": [Chunk(CHALLENGE_EVENTS, (Origin(0, "events.json", 0),))],
+}
+
+
+def _by_minute(element: tuple[Any, MinuteSums]) -> list[tuple[Any, int, DurationSum]]:
+    series, sums = element
+    return [(series, minute, each) for minute, each in sums]
+
+
+def _counts(pipeline: beam.Pipeline) -> dict[str, int]:
+    found = pipeline.result.metrics().query(MetricsFilter().with_namespace(ParseEvents))
+    return {each.key.metric.name: each.result for each in found["counters"]}
+
+
+@pytest.mark.parametrize("shape", _SHAPES)
+def test_lines_are_summed_up_by_minute_whatever_they_come_as(shape: str) -> None:
+    with transform_pipeline() as p:
+        parsed = p | beam.Create(_SHAPES[shape]) | ParseEvents()
+        assert_that(parsed.sums | beam.FlatMap(_by_minute), equal_to(_CHALLENGE_SUMS))
+
+
+def test_lines_of_read_from_text_are_summed_up_by_minute(tmp_path: Path) -> None:
+    path = tmp_path / "events.json"
+    path.write_bytes(CHALLENGE_EVENTS)
+    with transform_pipeline() as p:
+        parsed = p | beam.io.ReadFromText(str(path)) | ParseEvents()
+        assert_that(parsed.sums | beam.FlatMap(_by_minute), equal_to(_CHALLENGE_SUMS))
+
+
+def test_each_distinct_value_of_the_group_fields_is_a_series_in_the_order_asked_for() -> None:
+    with transform_pipeline() as p:
+        parsed = p | beam.Create(_LINES) | ParseEvents(group_by=("target_language", "client_name"))
+        series = parsed.sums | beam.Keys() | beam.Distinct()
+        assert_that(series, equal_to([("fr", "airliberty"), ("fr", "taxi-eats")]))
+
+
+def test_the_outputs_of_parsing_go_into_the_moving_average_as_they_are() -> None:
+    with transform_pipeline() as p:
+        parsed = p | beam.Create(_LINES) | ParseEvents()
+        averages = parsed | MovingAverage(10) | beam.Map(lambda row: row.average)
+        expected = [None, *[20] * 4, *[25.5] * 6, 31, 31, 42.5]
+        assert_that(averages, equal_to(expected))
+
+
+def test_a_line_that_is_no_event_is_a_dead_letter_of_its_source_and_offset() -> None:
+    block = _LINES[0] + b'{"broken\n'
+    origins = (Origin(0, "a.json", 100), Origin(len(_LINES[0]), "b.json", 7))
+    with transform_pipeline() as p:
+        parsed = p | beam.Create([Chunk(block, origins), "no event"]) | ParseEvents()
+        assert_that(parsed.rejected | beam.Map(_place), equal_to([("b.json", 7), ("", 0)]))
+
+
+def _place(letter: DeadLetter) -> tuple[str, int]:
+    return letter.source, letter.offset
+
+
+def test_a_line_that_is_not_utf8_is_a_dead_letter_that_keeps_its_bytes() -> None:
+    with transform_pipeline() as p:
+        parsed = p | beam.Create([b'{"client_name": "\xff"}']) | ParseEvents()
+        kept = parsed.rejected | beam.Map(lambda letter: (letter.is_base64, letter.line))
+        assert_that(kept, equal_to([(True, "eyJjbGllbnRfbmFtZSI6ICL/In0=")]))
+
+
+def test_lines_are_the_sum_of_blank_other_accepted_and_rejected_ones() -> None:
+    block = b"\n \t\r\n" + line() + b"\r\n" + line(event_name='"opened"') + b"\n" + line()
+    with transform_pipeline() as p:
+        _ = (
+            p
+            | beam.Create([block, line(nr_words="null"), "", "[]", line(duration="-1")])
+            | (ParseEvents())
+        )
+    assert _counts(p) == {
+        "lines": 9,
+        "blank": 3,
+        "other_events": 1,
+        "accepted": 2,
+        "rejected": 3,
+    }
+
+
+def test_every_line_is_in_exactly_one_tally() -> None:
+    with transform_pipeline() as p:
+        parsed = p | beam.Create([CHALLENGE_EVENTS, "x", "", "\n\n"]) | ParseEvents()
+        lines = parsed.tally | beam.Map(lambda tally: tally.counts()["lines"])
+        assert_that(lines, equal_to([3, 1, 1, 2]))
+
+
+def test_the_event_name_asked_for_is_the_one_that_is_measured() -> None:
+    with transform_pipeline() as p:
+        lines = p | beam.Create([*_LINES, line(event_name='"opened"', duration="7")])
+        parsed = lines | ParseEvents(event_name="opened")
+        assert_that(
+            parsed.sums | beam.FlatMap(_by_minute),
+            equal_to([((), _MINUTE, DurationSum(7_000_000, 1))]),
+        )
+    counts = _counts(p)
+    assert (counts["accepted"], counts["other_events"]) == (1, 3)
+
+
+def test_the_windows_of_the_lines_do_not_matter() -> None:
+    with transform_pipeline() as p:
+        lines = (
+            p
+            | beam.Create(_LINES)
+            | beam.Map(lambda each: TimestampedValue(each, 1_000))
+            | beam.WindowInto(FixedWindows(1))
+        )
+        sums = (lines | ParseEvents()).sums | beam.FlatMap(_by_minute)
+        assert_that(sums, equal_to(_CHALLENGE_SUMS))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ParseEvents(group_by=("duration",)), "not 'duration'"),
+        (lambda: ParseEvents(group_by=("client_name", "client_name")), "client_name twice"),
+        (lambda: ParseEvents(group_by="client_name"), "not 'c'"),
+    ],
+)
+def test_fields_that_make_no_series_are_refused_when_it_is_built(
+    build: Callable[[], ParseEvents], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()

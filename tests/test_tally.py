@@ -1,0 +1,120 @@
+"""The account of lines adds up in any order, and says what may be rejected."""
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import DeadLetter, FieldError
+from pipeline.tally import MAX_NAMES, SAMPLE_SIZE, MaxRejected, Tally, first_of
+
+
+def _letter(source: str, offset: int, line: str = "x", type_: str = "missing") -> DeadLetter:
+    return DeadLetter(source, offset, line, False, False, (FieldError("duration", type_, "why"),))
+
+
+_letters = st.builds(
+    _letter,
+    st.sampled_from(["", "a.json", "b.json"]),
+    st.integers(0, 3),
+    st.sampled_from(["x", "y"]),
+    st.sampled_from(["missing", "float_type"]),
+)
+_names = st.dictionaries(st.sampled_from(["", "a", "b"]), st.integers(1, 9)).map(Counter)
+_tallies = st.builds(
+    Tally,
+    st.integers(0, 9),
+    st.integers(0, 9),
+    _names,
+    _names,
+    st.lists(_letters, max_size=8).map(first_of),
+)
+
+
+@given(_tallies, _tallies, _tallies)
+def test_tallies_are_a_commutative_monoid(a: Tally, b: Tally, c: Tally) -> None:
+    assert (a + b) + c == a + (b + c)
+    assert a + b == b + a
+    assert a + Tally() == a == Tally() + a
+
+
+@given(_tallies, _tallies)
+def test_the_equation_of_lines_holds_and_adds_up(a: Tally, b: Tally) -> None:
+    counts = (a + b).counts()
+    assert counts == {name: count + b.counts()[name] for name, count in a.counts().items()}
+    lines = counts.pop("lines")
+    assert lines == sum(counts.values())
+    assert (a + b).non_blank == lines - counts["blank"]
+
+
+def test_counts_have_the_names_of_the_contract_in_its_order() -> None:
+    tally = Tally(1, 2, Counter({"a": 3, "b": 1}), Counter({"missing": 4, "other": 1}))
+    assert [*tally.counts().items()] == [
+        ("lines", 12),
+        ("blank", 1),
+        ("other_events", 4),
+        ("accepted", 2),
+        ("rejected", 5),
+    ]
+    assert tally.non_blank == 11
+
+
+def test_the_dead_letters_shown_are_the_first_by_source_and_offset() -> None:
+    letters = [_letter(source, offset) for source in ("b", "a") for offset in (10, 9, 100)]
+    a, b = (Tally(first_rejected=first_of(half)) for half in (letters[:3], letters[3:]))
+    assert [(each.source, each.offset) for each in (a + b).first_rejected] == [
+        ("a", 9), ("a", 10), ("a", 100), ("b", 9), ("b", 10)
+    ]  # fmt: skip
+    assert SAMPLE_SIZE == 5
+
+
+def test_names_beyond_the_most_frequent_are_counted_together() -> None:
+    frequent = Counter({f"frequent-{n}": 2 for n in range(MAX_NAMES - 1)})
+    rare = Counter({f"rare-{n}": 1 for n in range(500)})
+    total = Tally(other_events=frequent) + Tally(other_events=rare)
+    assert total.other_events == frequent + Counter({"": 500})
+    # Once more, so that the empty name is itself among the names.
+    again = total + Tally(other_events=rare)
+    assert again.other_events.total() == 2 * len(frequent) + 1000
+    assert len(again.other_events) <= MAX_NAMES
+    assert again.other_events - frequent == Counter({"": again.other_events[""]})
+
+
+def test_as_many_names_as_allowed_are_all_kept() -> None:
+    names = Counter({f"name-{n}": 1 for n in range(MAX_NAMES)})
+    assert (Tally(other_events=names) + Tally()).other_events == names
+
+
+# ---------------------------------------------------------------------------------------------
+# How many may be rejected
+
+
+@pytest.mark.parametrize(
+    ("allowed", "rejected", "non_blank", "allows"),
+    [
+        (MaxRejected(), 0, 0, True),
+        (MaxRejected(), 0, 1, True),
+        (MaxRejected(), 9, 10, True),
+        (MaxRejected(), 10, 10, False),
+        (MaxRejected(count=0), 0, 10, True),
+        (MaxRejected(count=0), 1, 10, False),
+        (MaxRejected(count=100), 100, 101, True),
+        (MaxRejected(count=100), 101, 1000, False),
+        (MaxRejected(count=100), 5, 5, False),
+        (MaxRejected(count=0), 0, 0, True),
+        (MaxRejected(share=Decimal("0.005")), 5, 1000, True),
+        (MaxRejected(share=Decimal("0.005")), 6, 1000, False),
+        (MaxRejected(share=Decimal("0.001")), 3, 3000, True),  # no double is 0.001
+        (MaxRejected(share=Decimal(0)), 0, 10, True),
+        (MaxRejected(share=Decimal(0)), 1, 10, False),
+        (MaxRejected(share=Decimal("0.99")), 10, 10, False),
+        (MaxRejected(share=Decimal(1)), 10, 10, True),
+        (MaxRejected(share=Decimal(1)), 0, 0, True),
+    ],
+)
+def test_whether_so_many_may_be_rejected(
+    allowed: MaxRejected, rejected: int, non_blank: int, allows: bool
+) -> None:
+    assert allowed.allows(rejected, non_blank) is allows
