@@ -30,7 +30,7 @@ def main() -> None:
         seed=arguments.seed,
     )
     cache_folder = arguments.cache.resolve()
-    results_folder = (arguments.results or cache_folder / "results").resolve()
+    results_folder = arguments.results.resolve()
     results_folder.mkdir(parents=True, exist_ok=True)
     cache = Cache(cache_folder)
     runner = Runner(cache_folder, arguments.runs, warm_up=cache.one_file(settings.log(1)))
@@ -80,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         "--cache", type=Path, default=folder, metavar="FOLDER", help="where the logs are kept"
     )
     parser.add_argument(
-        "--results", type=Path, metavar="FOLDER", help="where JSON and charts go: in the cache"
+        "--results",
+        type=Path,
+        default=folder / "results",
+        metavar="FOLDER",
+        help="where JSON and charts go",
     )
     return parser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.measure import Measurements
 from benchmarks.tools import Case
@@ -29,7 +29,7 @@ def time_over_windows(path: Path, measurements: Measurements) -> None:
         measurements,
         "X, the size of the window in minutes",
         lambda case: case.window_minutes,
-        lambda case: f", {_thousands(case.input.log.events)} events",
+        lambda case: f", {_short(case.input.log.events)} events",
     )
 
 
@@ -43,20 +43,25 @@ def _draw(
     lines: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
     for case, measurement in measurements.items():
         lines[case.tool.name + suffix(case)].append((x(case), measurement.seconds))
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, points in lines.items():
         axes.loglog(*zip(*sorted(points), strict=True), marker="o", label=name)
-    axes.set_xticks(sorted({at for points in lines.values() for at, _ in points}), minor=False)
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _thousands(round(value))))
+    axes.set_xticks(sorted({at for points in lines.values() for at, _ in points}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(round(value))))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x_label)
     axes.set_ylabel("seconds")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 
-def _thousands(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
+def _short(number: int) -> str:
+    for unit, name in ((10**6, " M"), (10**3, " k")):
+        if number >= unit and number % (unit // 10) == 0:
+            return f"{number / unit:g}{name}"
+    return str(number)

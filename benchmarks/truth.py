@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.data import MICROS_PER_MINUTE, Events, Int64s, Log
 
 _COLUMNS = {"client_name": "clients", "source_language": "sources", "target_language": "targets"}
+_BLOCK_ROWS = 2**16
 
 
 class ExpectedRow(NamedTuple):
@@ -30,19 +31,17 @@ def expected_rows(log: Log, window_minutes: int, fields: Sequence[str]) -> Itera
         for part in map(slice, starts.tolist(), [*starts[1:].tolist(), len(series)])
     ]
     columns = np.concatenate(rolled, axis=1)
-    dates, row_series, totals, row_counts = columns[:, np.lexsort((columns[1], columns[0]))]
-    first = dates[0]
-    all_dates = np.arange(first, dates[-1] + 1).astype("datetime64[m]")
+    columns = columns[:, np.lexsort((columns[1], columns[0]))]
+    first, last = columns[0, 0], columns[0, -1]
+    all_dates = np.arange(first, last + 1).astype("datetime64[m]")
     texts = [text.replace("T", " ") for text in np.datetime_as_string(all_dates, unit="s").tolist()]
-    for date, index, total, count in zip(
-        (dates - first).tolist(),
-        row_series.tolist(),
-        totals.tolist(),
-        row_counts.tolist(),
-        strict=True,
-    ):
-        # Python's quotient of integers is correctly rounded, whatever their size.
-        yield ExpectedRow(texts[date], table[index], total / (count * 1_000_000) if count else 0)
+    columns[0] -= first
+    for start in range(0, columns.shape[1], _BLOCK_ROWS):
+        block = columns[:, start : start + _BLOCK_ROWS]
+        for date, index, total, count in zip(*block.tolist(), strict=True):
+            # Python's quotient of integers is correctly rounded, whatever their size.
+            average = total / (count * 1_000_000) if count else 0
+            yield ExpectedRow(texts[date], table[index], average)
 
 
 def _table(log: Log, fields: Sequence[str]) -> list[tuple[str, ...]]:

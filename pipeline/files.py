@@ -142,7 +142,10 @@ def writing(path: str) -> Iterator[None]:
         yield
     except (RunError, BrokenPipeError):
         raise
-    except OSError if is_local(path) else Exception as error:  # a bucket's client raises anything
+    except Exception as error:
+        # On this machine it is the system's error; a bucket's client raises what it likes.
+        if is_local(path) and not isinstance(error, OSError):
+            raise
         raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
 
 

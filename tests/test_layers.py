@@ -23,32 +23,18 @@ from pipeline.writing import Output
 _PACKAGE = Path(__file__).parents[1] / "pipeline"
 
 # A module imports only from those above it.
-_LAYERS = [
-    "errors",
-    "events",
-    "durations",
-    "rows",
-    "tally",
-    "chunks",
-    "rolling",
-    "coders",
-    "files",
-    "progress",
-    "reading",
-    "runs",
-    "parsing",
-    "moving_average",
-    "writing",
-    "options",
-    "summary",
-    "streams",
-    "batch",
-    "local",
-    "remote",
-    "run",
-    "__main__",
-]
 _WITHOUT_BEAM = ["errors", "events", "durations", "rows", "tally", "chunks", "rolling"]
+_LAYERS = [
+    *_WITHOUT_BEAM,
+    *("files", "progress"),
+    *("reading", "runs"),
+    *("coders", "parsing"),
+    *("moving_average", "writing"),
+    *("options", "summary"),
+    *("streams", "batch"),
+    *("local", "remote"),
+    *("run", "__main__"),
+]
 
 both_plans = pytest.mark.parametrize("plan", ["rolling", "windows"])
 
@@ -149,9 +135,11 @@ def test_every_step_has_a_label_of_words(plan: Any) -> None:
 
 _STEPS = """
     Inputs FindInputs FindInputs/Find FindInputs/Spread ReadChunks ReadChunks/Read
-    ParseEvents ParseEvents/Parse AddUp AddUp/Sum Report Report/Report
+    ParseEvents ParseEvents/Parse
+    AddUp AddUp/Nothing AddUp/Flatten AddUp/Sum Report Report/Report
     MovingAverage {} MovingAverage/Gather
-    WriteRows WriteRows/Sort WriteRows/Shards WriteRows/Write WriteRows/Last WriteRows/RemoveStale
+    WriteRows WriteRows/Sort WriteRows/Shards WriteRows/Write WriteRows/Count
+    WriteRows/Last WriteRows/RemoveStale
     WriteDeadLetters WriteDeadLetters/Sort WriteDeadLetters/File WriteDeadLetters/Write
     CleanUp CleanUp/CleanUp
 """

@@ -61,9 +61,14 @@ def test_lines_of_read_from_text_are_summed_up_by_minute(tmp_path: Path) -> None
 
 def test_each_distinct_value_of_the_group_fields_is_a_series_in_the_order_asked_for() -> None:
     with transform_pipeline() as p:
-        parsed = p | beam.Create(_LINES) | ParseEvents(group_by=("target_language", "client_name"))
-        series = parsed.sums | beam.Keys() | beam.Distinct()
-        assert_that(series, equal_to([("fr", "airliberty"), ("fr", "taxi-eats")]))
+        block = p | beam.Create([CHALLENGE_EVENTS])
+        parsed = block | ParseEvents(group_by=("target_language", "client_name"))
+        expected = [
+            (("fr", "airliberty"), _MINUTE, DurationSum(20_000_000, 1)),
+            (("fr", "airliberty"), _MINUTE + 4, DurationSum(31_000_000, 1)),
+            (("fr", "taxi-eats"), _MINUTE + 12, DurationSum(54_000_000, 1)),
+        ]
+        assert_that(parsed.sums | beam.FlatMap(_by_minute), equal_to(expected))
 
 
 def test_the_outputs_of_parsing_go_into_the_moving_average_as_they_are() -> None:

@@ -181,11 +181,13 @@ def test_rows_of_all_bundles_together_are_held_to_the_number_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rows.json").write_bytes(_OLD)
-    checked = writing.check_rows
-    # A bundle by itself is within what is allowed.
-    monkeypatch.setattr(
-        writing, "check_rows", lambda rows, most: checked(rows, 1_200 if rows < 1_200 else most)
-    )
+    process = writing._SortRowsFn.process
+
+    def process_as_a_bundle(self: Any, block: RowBlock) -> Any:
+        self._rows = 0
+        return process(self, block)
+
+    monkeypatch.setattr(writing._SortRowsFn, "process", process_as_a_bundle)
     with pytest.raises(TooManyRowsError):
         _write_rows(tmp_path, _blocks(), max_rows=1_199)
     assert (tmp_path / "rows.json").read_bytes() == _OLD
