@@ -163,7 +163,8 @@ class DeadLetter(NamedTuple):
     def to_json(self) -> str:
         """One line of the file of dead letters, without its line end."""
         record: dict[str, object] = {
-            "source": self.source,
+            # The name of a file may hold bytes that are not UTF-8.
+            "source": self.source.encode(errors="surrogateescape").decode(errors="replace"),
             "offset": self.offset,
             "line_base64" if self.is_base64 else "line": self.line,
             "errors": [error._asdict() for error in self.errors],

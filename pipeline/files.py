@@ -107,9 +107,12 @@ def names(pattern: str, path: str) -> bool:
         return re.fullmatch(expression, path) is not None
     folder, name = os.path.split(os.path.realpath(path))
     asked_folder, asked_name = os.path.split(pattern)
-    if "**" in pattern:
-        return fnmatch.fnmatchcase(os.path.join(folder, name), os.path.abspath(pattern))
-    folders = glob.glob(asked_folder) if glob.has_magic(asked_folder) else [asked_folder]
+    if asked_name == "**":
+        asked_folder, asked_name = pattern, "*"
+    if name.startswith(".") and not asked_name.startswith("."):
+        return False
+    # Absolute, as a relative `**` would leave out the folder that it starts from.
+    folders = glob.glob(os.path.join(os.getcwd(), asked_folder, ""), recursive=True)
     return fnmatch.fnmatchcase(name, asked_name) and folder in map(os.path.realpath, folders)
 
 
@@ -212,7 +215,8 @@ def _create_empty(path: str) -> None:
 
 def temporary_name(path: str, run_id: str) -> str:
     """The name beside `path` under which a run writes it until it is complete."""
-    folder, name = posixpath.split(path)
+    # Where a symbolic link leads to, which may be on another disk.
+    folder, name = posixpath.split(os.path.realpath(path) if os.path.islink(path) else path)
     return posixpath.join(folder, f".{name}.{run_id}.tmp")
 
 

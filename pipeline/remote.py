@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
     TestOptions,
@@ -35,8 +36,11 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         OptionError: the options name what a job cannot have.
         RunError: the job failed.
     """
-    if STANDARD_STREAM in (*settings.patterns, settings.output_file):
+    outputs = (settings.output_file, settings.rejected_file, settings.summary_file)
+    if STANDARD_STREAM in (*settings.patterns, *outputs):
         raise OptionError("a remote runner has no standard input or output: name files")
+    if type(runner).__name__ == "DataflowRunner":
+        _check_cloud_options(options)
     _let_workers_install_this(options)
     run_id = uuid4().hex[:12]
     scratch = files.temporary_name(settings.output_file, run_id)
@@ -59,6 +63,14 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     if settings.summary_file:
         summary.write(settings.summary_file, run_id)
     print(summary.text(), file=sys.stderr)
+
+
+def _check_cloud_options(options: PipelineOptions) -> None:
+    """Raises OptionError for what Beam would ask the cloud for, and wait minutes for an answer."""
+    cloud = options.view_as(GoogleCloudOptions)
+    for name in ("project", "region", "temp_location"):
+        if not getattr(cloud, name):
+            raise OptionError(f"--{name} is required by the DataflowRunner")
 
 
 def _let_workers_install_this(options: PipelineOptions) -> None:

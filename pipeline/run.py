@@ -94,5 +94,5 @@ def _terminable() -> Iterator[None]:
 
 def _set_log_levels(verbose: bool, debug: bool) -> None:
     _logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
-    # Beam tells of every failure itself, at length.
-    logging.getLogger("apache_beam").setLevel(logging.WARNING if debug else logging.CRITICAL + 1)
+    # Beam and what it calls tell of every failure themselves, at length.
+    logging.getLogger().setLevel(logging.WARNING if debug else logging.CRITICAL + 1)

@@ -40,7 +40,8 @@ class AddUp(beam.PTransform):
         return (
             (tallies, nothing)
             | "Flatten" >> beam.Flatten()
-            | "Sum" >> beam.CombineGlobally(_SumTalliesFn()).without_defaults()
+            | "Sum"
+            >> beam.CombineGlobally(_SumTalliesFn()).without_defaults().with_output_types(Tally)
         )
 
 

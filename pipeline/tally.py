@@ -55,7 +55,7 @@ class Tally:
 
 def first_of(dead_letters: list[DeadLetter]) -> tuple[DeadLetter, ...]:
     """The few dead letters that a tally shows: the first by source and offset."""
-    return tuple(sorted(dead_letters, key=lambda each: (each.source, each.offset))[:SAMPLE_SIZE])
+    return tuple(sorted(dead_letters)[:SAMPLE_SIZE])
 
 
 def _bounded(names: Counter[str]) -> Counter[str]:

@@ -141,7 +141,7 @@ def _short_enough(number: str) -> str:
 
 
 def _check_strings_and_depth(value: Any, depth: int) -> None:
-    """Raises ValueError for a lone surrogate (``\\ud800``) and for too many levels.
+    r"""Raises ValueError for a lone surrogate (``\\ud800``) and for too many levels.
 
     A container without contents is no level.
     """

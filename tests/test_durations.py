@@ -181,7 +181,7 @@ def test_sums_of_sums_add_up_whatever_their_order(pairs: list[tuple[int, Duratio
 @given(st.lists(st.just(DurationSum()) | _non_empty, max_size=6), _decimals)
 @example([DurationSum(2**53 - 1, 3), DurationSum()], None)
 @example([DurationSum(2**53 + 1, 1)], None)
-@example([DurationSum(10, 2**53 // _UNIT), DurationSum(10, 2**53 // _UNIT + 1)], None)
+@example([DurationSum(4253608691488932, 7293686924667)], None)  # no double is the divisor
 def test_means_of_columns_are_the_means_of_their_sums(
     each: Sequence[DurationSum], decimals: int | None
 ) -> None:

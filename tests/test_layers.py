@@ -23,7 +23,7 @@ from pipeline.writing import Output
 _PACKAGE = Path(__file__).parents[1] / "pipeline"
 
 # A module imports only from those above it.
-_WITHOUT_BEAM = ["errors", "events", "durations", "rows", "tally", "chunks", "rolling"]
+_WITHOUT_BEAM = ["errors", "events", "durations", "rows", "tally", "columnar", "chunks", "rolling"]
 _LAYERS = [
     *_WITHOUT_BEAM,
     *("files", "progress"),

@@ -31,7 +31,7 @@ _COMPRESS: dict[str, Callable[[bytes], bytes]] = {
 _COMPRESSED = [ending for ending in _COMPRESS if ending]
 
 # Files of little pieces, so that line ends meet every limit of blocks and sections.
-_PIECES = [b"a", b"{}", b"\n", b"\r\n", b"\r", b"\n\n", b" ", b"\0", b"\xc3\xa9", b"x" * 9]
+_PIECES = [b"a", b"{}", b"\n", b"\r\n", b"\r", b"\n\n", b" ", b"\0", b"\xef\xbb\xbf", b"x" * 9]
 _contents = st.builds(
     lambda mark, pieces: mark + b"".join(pieces),
     st.sampled_from([b"", b"", b"\xef\xbb\xbf"]),
@@ -356,6 +356,7 @@ def test_each_of_several_inputs_must_name_a_file(tmp_path: Path) -> None:
     st.integers(1, 20),
     st.integers(1, 4),
 )
+@example([(".json", 1)] * 5, 20, 2)
 def test_tasks_cover_every_byte_once_and_are_about_even(
     sizes: list[tuple[str, int]], task_bytes: int, task_files: int
 ) -> None:

@@ -94,6 +94,7 @@ def test_rows_are_those_of_the_oracle_whatever_the_size_of_blocks(
         blocks = list(_rows_of(options).roll(("fr",), _panes(minutes, millionths)))
     assert _shown(blocks) == _expected(minutes, millionths, **options)
     assert all(1 <= len(block) <= rows_per_block for block in blocks)
+    assert all(0 <= low < 2**32 for block in blocks for low in block.windows.low.tolist())
     assert {block.series for block in blocks} == {("fr",)}
 
 
