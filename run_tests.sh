@@ -10,4 +10,4 @@ if (($#)); then
     # Perhaps a part of the suite only: its coverage is shown, not judged.
     set -- --cov-fail-under=0 "$@"
 fi
-exec .venv-test/bin/python -m pytest --cov --cov-report=term "$@"
+exec .venv-test/bin/python -m pytest --numprocesses=auto --cov --cov-report=term "$@"

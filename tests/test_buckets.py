@@ -16,6 +16,8 @@ from test_oracle import CHALLENGE_EVENTS, CHALLENGE_ROWS, line
 from pipeline.rows import RowFormat
 from pipeline.run import run
 
+pytestmark = pytest.mark.slow
+
 _CHECKOUT = Path(__file__).parents[1]
 _LINES = CHALLENGE_EVENTS.splitlines(keepends=True)
 _OLD = b"the result of an earlier run\n"

@@ -173,6 +173,7 @@ def _oracle_rows(events: list[tuple[tuple[str, ...], int, int]], **options: Any)
     return rows
 
 
+@pytest.mark.slow
 @both_plans
 @settings(max_examples=8, deadline=None)
 @given(

@@ -611,6 +611,7 @@ class TestSilence:
             ("18:31", 60),
         ]
 
+    @pytest.mark.slow
     def test_of_a_leap_year_is_filled_by_default_and_one_minute_more_is_not(self) -> None:
         start = accepted(line(timestamp='"2018-12-26 18:10:00"'))
         a_leap_year_later = accepted(line(timestamp='"2019-12-27 18:10:00"'))

@@ -174,6 +174,7 @@ _OPTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @both_plans
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -1,0 +1,363 @@
+"""The options: what each sets, and how a wrong one is refused in one line that names it."""
+
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import __version__
+from pipeline.errors import ExitCode, OptionError
+from pipeline.options import (
+    RunOptions,
+    Settings,
+    own_option_names,
+    parse_options,
+    settings_of,
+)
+from pipeline.rolling import LEAP_YEAR_MINUTES, SeriesRows
+from pipeline.tally import MaxRejected
+
+_REQUIRED = ["--input_file=events.json", "--window_size=10"]
+
+# A value that each option takes; None where it takes none.
+_VALUES = {
+    "--input_file": "events.json",
+    "--window_size": "10",
+    "--output_file": "rows.json",
+    "--chunk_size": "50000",
+    "--group_by": "client_name",
+    "--event_name": "opened",
+    "--plan": "windows",
+    "--until": "drain",
+    "--empty_value": "null",
+    "--decimals": "2",
+    "--max_gap_minutes": "1440",
+    "--rejected_file": "rejected.json",
+    "--max_rejected": "100",
+    "--summary_file": "summary.json",
+    "--max_rows": "5",
+    "--num_shards": "3",
+    "--detach": None,
+    "--verbose": None,
+    "--debug": None,
+}
+
+
+def _settings(*arguments: str) -> Settings:
+    """What the required options and others give."""
+    return settings_of(parse_options([*_REQUIRED, *arguments]))
+
+
+def _refusal(*arguments: str) -> str:
+    """Why a command line is refused: one line."""
+    with pytest.raises(OptionError) as refusal:
+        settings_of(parse_options(arguments))
+    message = str(refusal.value)
+    assert message.splitlines() == [message]
+    assert refusal.value.exit_code == ExitCode.USAGE
+    return message
+
+
+def _argument(name: str, value: str | None) -> str:
+    return name if value is None else f"{name}={value}"
+
+
+# ---------------------------------------------------------------------------------------------
+# What options set
+
+
+def test_the_two_required_options_leave_the_defaults_of_the_contract() -> None:
+    assert _settings() == Settings(
+        patterns=("events.json",),
+        rows=SeriesRows(10, "last", LEAP_YEAR_MINUTES, None),
+        plan="rolling",
+        event_name="translation_delivered",
+        group_by=(),
+        chunk_size=None,
+        output_file="-",
+        num_shards=1,
+        empty_value="0",
+        max_rows=100_000_000,
+        rejected_file=None,
+        max_rejected=MaxRejected(),
+        summary_file=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        (["--output_file=rows.json"], {"output_file": "rows.json"}),
+        (["--chunk_size=50000"], {"chunk_size": 50_000}),
+        (["--group_by=client_name"], {"group_by": ("client_name",)}),
+        (
+            ["--group_by=target_language,source_language,client_name,translation_id"],
+            {
+                "group_by": (
+                    "target_language",
+                    "source_language",
+                    "client_name",
+                    "translation_id",
+                )
+            },
+        ),
+        (["--event_name=opened"], {"event_name": "opened"}),
+        (["--plan=rolling"], {"plan": "rolling"}),
+        (["--plan=windows"], {"plan": "windows"}),
+        (["--until=last"], {"rows": SeriesRows(10)}),
+        (["--until=drain"], {"rows": SeriesRows(10, "drain")}),
+        (["--max_gap_minutes=10"], {"rows": SeriesRows(10, max_gap_minutes=10)}),
+        (["--decimals=0"], {"rows": SeriesRows(10, decimals=0)}),
+        (["--decimals=15"], {"rows": SeriesRows(10, decimals=15)}),
+        (["--empty_value=0"], {"empty_value": "0"}),
+        (["--empty_value=null"], {"empty_value": "null"}),
+        (["--empty_value=skip"], {"empty_value": "skip"}),
+        (["--rejected_file=bad.json"], {"rejected_file": "bad.json"}),
+        (["--summary_file=-"], {"summary_file": "-"}),
+        (["--max_rows=1"], {"max_rows": 1}),
+        (["--num_shards=3", "--output_file=o"], {"num_shards": 3, "output_file": "o"}),
+        (["--max_rejected=0"], {"max_rejected": MaxRejected(count=0)}),
+        (["--max_rejected=100"], {"max_rejected": MaxRejected(count=100)}),
+        (["--max_rejected=0%"], {"max_rejected": MaxRejected(share=Decimal(0))}),
+        (["--max_rejected=0.5%"], {"max_rejected": MaxRejected(share=Decimal("0.005"))}),
+        (["--max_rejected=100%"], {"max_rejected": MaxRejected(share=Decimal(1))}),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_an_option_sets_its_setting_and_no_other(
+    arguments: list[str], changed: dict[str, Any]
+) -> None:
+    assert vars(_settings(*arguments)) == {**vars(_settings()), **changed}
+
+
+def test_the_options_are_those_of_the_contract() -> None:
+    assert own_option_names() == {*_VALUES, "--help", "--version"}
+
+
+@pytest.mark.parametrize("name", ["detach", "verbose", "debug"])
+def test_a_switch_is_off_until_it_is_given(name: str) -> None:
+    off, on = parse_options([]), parse_options([f"--{name}"])
+    assert [getattr(each.view_as(RunOptions), name) for each in (off, on)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, value in _VALUES.items() if value is not None]
+)
+def test_a_value_may_follow_an_equals_sign_or_stand_by_itself(name: str, value: str) -> None:
+    apart, together = parse_options([name, value]), parse_options([f"{name}={value}"])
+    assert apart.get_all_options() == together.get_all_options()
+    assert str(apart.get_all_options()[name[2:]]) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("a.json", ("a.json",)),
+        ("a.json,b/*.json,-", ("a.json", "b/*.json", "-")),
+        ("gone.json,a,b.json", ("gone.json", "a", "b.json")),
+        ("-", ("-",)),
+        ("a,b.json", ("a,b.json",)),
+    ],
+)
+def test_inputs_are_separated_by_commas_unless_such_a_path_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, patterns: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b.json").touch()
+    options = parse_options([f"--input_file={text}", "--window_size=10"])
+    assert settings_of(options).patterns == patterns
+
+
+def test_options_are_of_plain_types_so_that_every_runner_takes_them() -> None:
+    arguments = [_argument(*each) for each in _VALUES.items()]
+    given = parse_options(arguments).get_all_options(drop_default=True)
+    assert json.loads(json.dumps(given)) == given
+    assert {f"--{name}" for name in given} >= {*_VALUES}
+
+
+@pytest.mark.parametrize(
+    ("argument", "view", "name", "value"),
+    [
+        ("--runner=FnApiRunner", StandardOptions, "runner", "FnApiRunner"),
+        ("--temp_location=gs://b/t", GoogleCloudOptions, "temp_location", "gs://b/t"),
+        ("--job_name=averages", GoogleCloudOptions, "job_name", "averages"),
+        ("--streaming", StandardOptions, "streaming", True),
+    ],
+)
+def test_an_option_of_beam_passes_through(
+    argument: str, view: type[PipelineOptions], name: str, value: object
+) -> None:
+    options = parse_options([*_REQUIRED, argument])
+    assert getattr(options.view_as(view), name) == value
+
+
+# ---------------------------------------------------------------------------------------------
+# Numbers
+
+
+@given(st.integers(1, 527_040))
+def test_a_window_is_a_whole_number_of_minutes_up_to_a_leap_year(minutes: int) -> None:
+    options = parse_options(["--input_file=events.json", f"--window_size={minutes}"])
+    assert settings_of(options).rows.window_minutes == minutes
+
+
+_NO_WHOLE_NUMBERS = ["", "ten", "1.0", "1e3", " 10", "10 ", "+10", "1_000", "0x10", "١", "9" * 19]
+_RANGES = {
+    "--window_size": ["0", "-1", "527041"],
+    "--chunk_size": ["0", "-1"],
+    "--decimals": ["-1", "16"],
+    "--max_gap_minutes": ["0"],
+    "--max_rows": ["0", "-1"],
+    "--num_shards": ["0", "100000"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in _RANGES.items() for value in values + _NO_WHOLE_NUMBERS],
+)
+def test_what_is_no_whole_number_in_range_is_refused(name: str, value: str) -> None:
+    arguments = ["--input_file=events.json", f"{name}={value}"]
+    message = _refusal(*arguments)
+    assert name in message
+    assert repr(value) in message
+    assert "whole number" in message
+
+
+@pytest.mark.parametrize("value", ["", "-1", "0.5", "101%", "100.1%", "-1%", "%", "1e1%", "half"])
+def test_what_is_neither_a_count_nor_a_share_is_refused(value: str) -> None:
+    message = _refusal(*_REQUIRED, f"--max_rejected={value}")
+    assert "--max_rejected" in message
+    assert "(0.5%)" in message
+    assert repr(value) in message
+
+
+# ---------------------------------------------------------------------------------------------
+# Refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--input_file", "required"]),
+        (["--window_size=10"], ["--input_file", "required"]),
+        (["--input_file=", "--window_size=10"], ["--input_file"]),
+        (["--input_file=events.json"], ["--window_size", "required", "minutes"]),
+        (["--input_file=events.json", "--window_size"], ["--window_size"]),
+        ([*_REQUIRED, "--group_by=client"], ["--group_by", "client_name", "'client'"]),
+        ([*_REQUIRED, "--group_by="], ["--group_by", "client_name"]),
+        ([*_REQUIRED, "--group_by=duration"], ["--group_by", "client_name", "'duration'"]),
+        ([*_REQUIRED, "--group_by=client_name,client_name"], ["--group_by", "twice"]),
+        ([*_REQUIRED, "--until=end"], ["--until", "'end'", "last", "drain"]),
+        ([*_REQUIRED, "--empty_value=none"], ["--empty_value", "'none'", "null", "skip"]),
+        ([*_REQUIRED, "--plan=fast"], ["--plan", "'fast'", "rolling", "windows"]),
+        ([*_REQUIRED, "--max_gap_minutes=9"], ["--max_gap_minutes=9", "--window_size=10"]),
+        ([*_REQUIRED, "--num_shards=2"], ["--num_shards", "--output_file"]),
+        ([*_REQUIRED, "--output_file="], ["--output_file"]),
+        ([*_REQUIRED, "--rejected_file="], ["--rejected_file"]),
+        ([*_REQUIRED, "--summary_file="], ["--summary_file"]),
+        (["--input_file=a,,b", "--window_size=10"], ["--input_file", "a,,b"]),
+        (["--input_file=a,", "--window_size=10"], ["--input_file", "a,"]),
+        ([*_REQUIRED, "--verbose=yes"], ["--verbose"]),
+        ([*_REQUIRED, "--direct_num_workers=many"], ["--direct_num_workers", "'many'"]),
+    ],
+    ids=lambda each: " ".join(each),
+)
+def test_a_wrong_command_line_is_refused_in_one_line_that_names_the_option(
+    arguments: list[str], words: list[str]
+) -> None:
+    message = _refusal(*arguments)
+    assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("--windowsize=10", "--window_size"),
+        ("--window-size=10", "--window_size"),
+        ("--inputfile=x", "--input_file"),
+        ("--ouput_file=x", "--output_file"),
+        ("--group-by=client_name", "--group_by"),
+        ("--max_gap=10", "--max_gap_minutes"),
+        ("--runer=DirectRunner", "--runner"),
+    ],
+)
+def test_a_mistyped_option_is_answered_with_the_one_meant(argument: str, meant: str) -> None:
+    message = _refusal(*_REQUIRED, argument)
+    assert f"unknown option {argument.partition('=')[0]};" in message
+    assert f"did you mean {meant}?" in message
+
+
+@pytest.mark.parametrize("argument", ["--zzzzzz", "-z", "--zzzzzz=1"])
+def test_an_option_like_no_other_is_refused_without_a_guess(argument: str) -> None:
+    assert _refusal(*_REQUIRED, argument) == f"unknown option {argument.partition('=')[0]}"
+
+
+def test_an_argument_without_an_option_is_refused() -> None:
+    assert _refusal(*_REQUIRED, "more.json") == "unknown argument more.json"
+
+
+@pytest.mark.parametrize("name", [*_VALUES, "--runner", "--job_name"])
+def test_an_abbreviation_is_unknown(name: str) -> None:
+    abbreviation = name[:-1]
+    value = _VALUES.get(name, "x")
+    message = _refusal(*_REQUIRED, _argument(abbreviation, value))
+    assert message.startswith(f"unknown option {abbreviation}")
+
+
+@pytest.mark.parametrize("name", _VALUES)
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_own_option_given_twice_is_refused(name: str, apart: bool) -> None:
+    value = _VALUES[name]
+    again = [name, value] if apart and value is not None else [_argument(name, value)]
+    message = _refusal(_argument(name, value), *again)
+    assert message == f"{name} is given more than once"
+
+
+@pytest.mark.parametrize("option", ["--input_file", "--output_file", "--rejected_file"])
+@pytest.mark.parametrize("scheme", ["http", "ftp", "hdfs", "nosuch"])
+def test_a_path_that_no_filesystem_opens_is_refused_in_one_line(option: str, scheme: str) -> None:
+    url = f"{scheme}://host/events.json"
+    others = [each for each in _REQUIRED if not each.startswith(option)]
+    message = _refusal(*others, f"{option}={url}")
+    assert url in message
+    assert "no filesystem" in message
+
+
+# ---------------------------------------------------------------------------------------------
+# Help
+
+
+def _printed(capsys: pytest.CaptureFixture[str], argument: str) -> str:
+    with pytest.raises(SystemExit) as leaving:
+        parse_options([argument])
+    assert leaving.value.code == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return printed.out
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h"])
+def test_help_tells_of_every_option_and_its_default(
+    capsys: pytest.CaptureFixture[str], argument: str
+) -> None:
+    text = " ".join(_printed(capsys, argument).split())
+    for name in _VALUES:
+        # Once in the usage line, and once with what it means.
+        assert len(re.findall(rf"{name}\b", text)) >= 2, name
+    for default in ("translation_delivered", "527040", "100000000", "standard output", "--runner"):
+        assert default in text
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _printed(capsys, "--version").split()[-1] == __version__
