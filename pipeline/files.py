@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.errors import InputError, OutputError, RunError
 
@@ -33,6 +34,11 @@ class FileInfo(NamedTuple):
     size: int
 
 
+def set_options(options: PipelineOptions) -> None:
+    """Gives the filesystems of buckets their options: keys, endpoints."""
+    FileSystems.set_options(options)
+
+
 def is_local(path: str) -> bool:
     """Whether a path is one of this machine's, rather than a URL."""
     return FileSystems.get_scheme(path) is None
@@ -47,7 +53,7 @@ def missing_filesystem(path: str) -> str | None:
         # Beam has a filesystem for s3 whether or not it has what that needs.
         if module is not None:
             importlib.import_module(module)
-    except (ValueError, ImportError):
+    except (ValueError, ImportError, BeamIOError):
         remedy = f"pip install 'unbabel-cli[{extra}]'" if extra else "use a path, gs:// or s3://"
         return f"{path}: no filesystem for {scheme}:// is installed: {remedy}"
     return None

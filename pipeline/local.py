@@ -36,8 +36,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         BrokenPipeError: the reader of standard output or of a pipe has gone.
     """
     run_id = uuid4().hex[:12]
-    # Made first: Beam's filesystems take their options (keys, endpoints) from it.
-    pipeline = beam.Pipeline(runner, options)
+    files.set_options(options)
     with _scratch_folder() as scratch:
         inputs = spool_inputs(settings.patterns, scratch)
         found = [info for info, _ in find_inputs(inputs)]
@@ -53,6 +52,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         rows = Output(rows_to.path, scratch, run_id, settings.num_shards)
         rejected = Output(rejected_to.path, scratch, run_id) if rejected_to else None
 
+        pipeline = beam.Pipeline(runner, options)
         build_pipeline(pipeline, settings, inputs, rows, rejected)
         _logger.info("%d bytes in %d files, on %s", total_bytes, len(found), type(runner).__name__)
         with _removing_temporaries(rows, rejected), progress.shown(total_bytes):

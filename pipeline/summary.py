@@ -87,7 +87,9 @@ class _ReportFn(beam.DoFn):
     def process(self, tally: Tally) -> Iterator[None]:
         for kind, counts in ((_OTHER_EVENTS, tally.other_events), (_REASONS, tally.rejected)):
             for name, count in counts.most_common(_MOST_FREQUENT):
-                Metrics.counter(f"{__name__}.{kind}", name[:_NAME_CHARACTERS]).inc(count)
+                # A metric must have a name, an event's may be empty.
+                shown = name[:_NAME_CHARACTERS] or '""'
+                Metrics.counter(f"{__name__}.{kind}", shown).inc(count)
         if self._show_rejected:
             for letter in tally.first_rejected:
                 reasons = "; ".join(

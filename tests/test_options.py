@@ -211,7 +211,19 @@ def test_a_window_is_a_whole_number_of_minutes_up_to_a_leap_year(minutes: int) -
     assert settings_of(options).rows.window_minutes == minutes
 
 
-_NO_WHOLE_NUMBERS = ["", "ten", "1.0", "1e3", " 10", "10 ", "+10", "1_000", "0x10", "١", "9" * 19]
+_NO_WHOLE_NUMBERS = [
+    "",
+    "ten",
+    "1.0",
+    "1e3",
+    " 10",
+    "10 ",
+    "+10",
+    "1_000",
+    "0x10",
+    "\u0661",
+    "9" * 19,
+]
 _RANGES = {
     "--window_size": ["0", "-1", "527041"],
     "--chunk_size": ["0", "-1"],
