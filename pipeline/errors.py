@@ -69,3 +69,8 @@ def run_error_in(error: BaseException) -> RunError | None:
         if found := re.search(rf"\b{kind.__name__}: ([^\n]*)", str(error)):
             return kind(_STEP.sub("", found[1]))
     return None
+
+
+def one_line(text: str) -> str:
+    """Text with its control characters escaped: a name may hold any, and a message is one line."""
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)

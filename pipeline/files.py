@@ -24,6 +24,9 @@ from pipeline.errors import InputError, OutputError, RunError
 _EXTRAS = {"gs": ("gcp", "google.cloud.storage"), "s3": ("aws", "boto3")}
 
 
+# A name has at most 255 bytes, and a character up to four of them.
+_NAME_CHARACTERS = 50
+
 Write = Callable[[bytes], int]
 
 
@@ -81,10 +84,14 @@ def _find_local(pattern: str) -> list[FileInfo]:
     # Beam's own listing walks every folder below, and finds nothing for a pattern without one.
     if os.path.isdir(pattern):
         raise InputError(f"{pattern}: is a folder: name its files, {os.path.join(pattern, '*')}")
-    if os.path.exists(pattern):
+    try:
+        os.stat(pattern)
         paths = [pattern]
-    else:
+    except (FileNotFoundError, NotADirectoryError):
         paths = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{path}: cannot be read: permission denied")
     return [FileInfo(path, os.path.getsize(path)) for path in paths]
 
 
@@ -223,7 +230,7 @@ def temporary_name(path: str, run_id: str) -> str:
     """The name beside `path` under which a run writes it until it is complete."""
     # Where a symbolic link leads to, which may be on another disk.
     folder, name = posixpath.split(os.path.realpath(path) if os.path.islink(path) else path)
-    return posixpath.join(folder, f".{name}.{run_id}.tmp")
+    return posixpath.join(folder, f".{name[-_NAME_CHARACTERS:]}.{run_id}.tmp")
 
 
 def shards_of(path: str) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import apache_beam as beam
@@ -76,7 +76,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         _logger.warning("no valid event is named %s (--event_name)", settings.event_name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _scratch_folder() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="unbabel_cli-")
     try:
@@ -86,7 +86,7 @@ def _scratch_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _removing_temporaries(*outputs: Output | None) -> Iterator[None]:
     """Removes what a run that fails or is interrupted leaves beside its outputs."""
     try:
@@ -94,7 +94,8 @@ def _removing_temporaries(*outputs: Output | None) -> Iterator[None]:
     except BaseException as error:
         for output in filter(None, outputs):
             for path in output.temporary_paths():
-                files.remove(path)
+                with contextlib.suppress(OSError):  # what went wrong first is what is told
+                    files.remove(path)
         raise (run_error_in(error) or error) from error
 
 

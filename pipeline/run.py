@@ -7,13 +7,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import ClassVar
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
-from pipeline.batch import build_pipeline as build_pipeline
-from pipeline.errors import ExitCode, OptionError, RunError
+from pipeline.errors import ExitCode, OptionError, RunError, one_line
 from pipeline.local import run_here
 from pipeline.options import RunOptions, parse_options, settings_of
 from pipeline.remote import submit
@@ -24,27 +24,31 @@ _logger = logging.getLogger("pipeline")
 def run(argv: Sequence[str]) -> ExitCode:
     """Runs a command line, and gives its exit code; what goes wrong is one line in the log."""
     debug = False
+    _set_log_levels(verbose=False, debug=debug)
+    signals = _Signals()
     try:
         options = parse_options(argv)
         debug = options.view_as(RunOptions).debug
         _set_log_levels(options.view_as(RunOptions).verbose, debug)
-        with _terminable():
+        with signals.raised():
             _run(options)
-    except RunError as error:
-        _logger.error("%s", error, exc_info=debug)
-        return error.exit_code
-    except BrokenPipeError:
-        return ExitCode.PIPE_CLOSED
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except _Terminated:
-        return ExitCode.TERMINATED
-    except Exception as error:  # the last resort, so that no traceback meets the user unasked
-        first_line = (str(error).splitlines() or [""])[0]
-        hint = "" if debug else " (--debug shows where)"
-        _logger.error("%s: %s%s", type(error).__name__, first_line, hint, exc_info=debug)
-        return ExitCode.FAILED
+    except (Exception, _AskedToEnd) as error:
+        # Asked first: Beam wraps what is raised while a step runs.
+        return signals.exit_code or _tell(error, debug)
     return ExitCode.DONE
+
+
+def _tell(error: BaseException, debug: bool) -> ExitCode:
+    """Logs an error as one line, and gives the exit code that it means."""
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.PIPE_CLOSED
+    if isinstance(error, RunError):
+        _logger.error("%s", one_line(str(error)), exc_info=debug)
+        return error.exit_code
+    first_line = (str(error).splitlines() or [""])[0]
+    hint = "" if debug else " (--debug shows where)"
+    _logger.error("%s: %s%s", type(error).__name__, one_line(first_line), hint, exc_info=debug)
+    return ExitCode.FAILED
 
 
 def _run(options: PipelineOptions) -> None:
@@ -74,22 +78,33 @@ def _runner(options: PipelineOptions) -> PipelineRunner:
         raise OptionError(f"--runner={name} is no runner; Beam has {known}") from error
 
 
-class _Terminated(BaseException):
-    """The process was asked to end."""
+class _AskedToEnd(BaseException):
+    """The process was interrupted or asked to terminate."""
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes a request to end an exception, so that what must be removed is."""
+class _Signals:
+    """Makes requests to end exceptions, so that what must be removed is, and remembers them."""
 
-    def terminate(_signal: int, _frame: FrameType | None) -> None:
-        raise _Terminated
+    _EXIT_CODES: ClassVar = {
+        signal.SIGINT: ExitCode.INTERRUPTED,
+        signal.SIGTERM: ExitCode.TERMINATED,
+    }
 
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def __init__(self) -> None:
+        self.exit_code: ExitCode | None = None
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        previous = {number: signal.signal(number, self._raise) for number in self._EXIT_CODES}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _raise(self, number: int, _frame: FrameType | None) -> None:
+        self.exit_code = self._EXIT_CODES[signal.Signals(number)]
+        raise _AskedToEnd
 
 
 def _set_log_levels(verbose: bool, debug: bool) -> None:

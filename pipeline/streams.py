@@ -56,6 +56,15 @@ def _is_stream(path: str) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def _is_standard_output(path: str) -> bool:
+    """Whether a path is another name of standard output, which may be a file: it is added to."""
+    try:
+        is_same = os.path.samestat(os.stat(path), os.fstat(1))
+    except OSError:
+        return False
+    return is_same and path.startswith(("/dev/", "/proc/"))
+
+
 @dataclass(frozen=True)
 class Destination:
     """Where a result is asked for, by which option, and the file that it is written to first.
@@ -80,6 +89,8 @@ class Destination:
         """Decides where a result is to be written first; there is none that is not asked for."""
         if asked is None:
             return None
+        if _is_standard_output(asked):
+            asked = STANDARD_STREAM
         if asked == STANDARD_STREAM or _is_stream(asked):
             return cls(option, asked, files.join(scratch, option))
         return cls(option, asked, asked)
@@ -89,7 +100,7 @@ class Destination:
         if self.path != self.asked or not files.is_local(self.asked):
             return
         folder = os.path.dirname(os.path.realpath(self.asked))
-        if os.path.isdir(self.asked):
+        if os.path.isdir(self.asked) or self.asked.endswith(os.sep):
             raise OutputError(f"{self.asked}: is a folder, and --{self.option} takes a file")
         if not os.path.isdir(folder):
             raise OutputError(f"{self.asked}: there is no folder {folder}")
@@ -118,7 +129,7 @@ class Destination:
                 shutil.copyfileobj(source, sys.stdout.buffer, _COPY_BYTES)
                 sys.stdout.buffer.flush()
             else:
-                with open(self.asked, "wb", buffering=0) as target:
+                with open(self.asked, "wb") as target:
                     shutil.copyfileobj(source, target, _COPY_BYTES)
 
 

@@ -17,6 +17,7 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipeline import files
 from pipeline.coders import TallyCoder
+from pipeline.errors import one_line
 from pipeline.moving_average import MovingAverage
 from pipeline.parsing import ParseEvents
 from pipeline.rows import date_texts
@@ -97,7 +98,10 @@ class _ReportFn(beam.DoFn):
                     for error in letter.errors
                 )
                 _logger.warning(
-                    "rejected: %s, line at byte %d: %s", letter.source, letter.offset, reasons
+                    "rejected: %s, line at byte %d: %s",
+                    one_line(letter.source),
+                    letter.offset,
+                    one_line(reasons),
                 )
         yield from ()
 
@@ -187,7 +191,7 @@ class Summary:
 
 def _most_frequent(title: str, counts: Counter[str], number: int) -> Iterator[str]:
     if counts:
-        most = (f"{name} ({count:,})" for name, count in counts.most_common(number))
+        most = (f"{one_line(name)} ({count:,})" for name, count in counts.most_common(number))
         yield f"  {title}: {', '.join(most)}"
 
 

@@ -89,13 +89,13 @@ class WriteRows(beam.PTransform):
             AsList(runs),
             AsSingleton(self.tally),
         ).with_output_types(RowRun)
-        count = beam.ParDo(_CountRowsFn()).with_output_types(str)
+        count = beam.ParDo(_CountRowsFn()).with_output_types(RowRun)
         written = shards | "Write" >> write | "Count" >> count
         if num_shards > 1:
             _ = (
                 blocks.pipeline
-                | "Last" >> beam.Create([self.output.path], reshuffle=False)
-                | "RemoveStale" >> beam.ParDo(_RemoveStaleFn(), AsList(written))
+                | "Once" >> beam.Create([None], reshuffle=False)
+                | "RemoveStale" >> beam.ParDo(_RemoveStaleFn(self.output.path), AsList(written))
             )
         return written
 
@@ -161,20 +161,23 @@ class _CountRowsFn(beam.DoFn):
         self._rows = Metrics.counter(WriteRows, "rows")
         self._dates = Metrics.distribution(WriteRows, "dates")
 
-    def process(self, written: RowRun) -> Iterator[str]:
+    def process(self, written: RowRun) -> Iterator[RowRun]:
         if written.rows:
             self._rows.inc(written.rows)
             self._dates.update(written.first_date)
             self._dates.update(written.last_date)
-        yield written.path
+        yield written
 
 
 class _RemoveStaleFn(beam.DoFn):
     """Removes the shards that an earlier run, with another number of them, has left."""
 
-    def process(self, path: str, written: list[str]) -> None:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def process(self, _once: None, written: list[RowRun]) -> None:
         if written:
-            for stale in set(files.shards_of(path)) - set(written):
+            for stale in set(files.shards_of(self._path)) - {shard.path for shard in written}:
                 files.remove(stale)
 
 
@@ -204,11 +207,8 @@ class WriteDeadLetters(beam.PTransform):
         ).with_output_types(str)
         return (
             letters.pipeline
-            | "File" >> beam.Create([self.output.path], reshuffle=False)
-            | "Write"
-            >> beam.ParDo(_WriteDeadLettersFn(self.output.run_id), AsList(runs)).with_output_types(
-                str
-            )
+            | "Once" >> beam.Create([None], reshuffle=False)
+            | "Write" >> beam.ParDo(_WriteDeadLettersFn(self.output), AsList(runs))
         )
 
 
@@ -231,14 +231,13 @@ class _SortDeadLettersFn(beam.DoFn):
 
 
 class _WriteDeadLettersFn(beam.DoFn):
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
+    def __init__(self, output: Output) -> None:
+        self._output = output
 
-    def process(self, path: str, runs: list[str]) -> Iterator[str]:
-        with files.replacing(path, self._run_id) as write:
+    def process(self, _once: None, runs: list[str]) -> None:
+        with files.replacing(self._output.path, self._output.run_id) as write:
             for line in merge_dead_letters(runs):
                 write(line)
-        yield path
 
 
 class CleanUp(beam.PTransform):
@@ -270,7 +269,7 @@ class _CleanUpFn(beam.DoFn):
         self._scratch = scratch
         self._max_rejected = max_rejected
 
-    def process(self, tally: Tally, *written: list[str]) -> None:
+    def process(self, tally: Tally, *written: list[object]) -> None:
         files.remove_folder(self._scratch)
         rejected = tally.counts()["rejected"]
         if not self._max_rejected.allows(rejected, tally.non_blank):

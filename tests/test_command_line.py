@@ -5,6 +5,7 @@ exit code, all that is imported, signals, terminals) is shown by one.
 """
 
 import bz2
+import fcntl
 import gzip
 import json
 import logging
@@ -13,9 +14,11 @@ import pty
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,7 +107,7 @@ def call(
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
-    loggers = [logging.getLogger(name) for name in ("pipeline", "apache_beam")]
+    loggers = [logging.getLogger(name) for name in ("", "pipeline", "apache_beam")]
     levels = [logger.level for logger in loggers]
 
     def call(*arguments: str, stdin: bytes | Path = b"") -> _Ended:
@@ -383,6 +386,7 @@ def _changed(change: str) -> list[str]:
 def _screen(shell: _Shell) -> tuple[bytes, bytes]:
     """What a run prints to standard output, and what it shows on a terminal."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     with shell.start("", "", *_CALL, program=_changed(_BAR_AT_ONCE), stderr=theirs) as process:
         os.close(theirs)
         shown = b""
@@ -402,7 +406,6 @@ def _screen(shell: _Shell) -> tuple[bytes, bytes]:
 def test_a_long_run_shows_a_bar_on_a_terminal_and_removes_it(shell: _Shell) -> None:
     out, shown = _screen(shell)
     assert out == CHALLENGE_ROWS
-    print(shown)
     bar, _, after = shown.rpartition(b"\r3 lines:")
     assert b"%|" in bar
     assert f"/{len(CHALLENGE_EVENTS)}".encode() in bar

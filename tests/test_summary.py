@@ -116,7 +116,7 @@ def test_a_refused_run_has_its_counts_and_no_rows(tmp_path: Path) -> None:
 
 
 def test_other_events_and_reasons_are_named_with_their_counts(tmp_path: Path) -> None:
-    others = ["\u00e9t\u00e9", "opened", "opened", "a\nb", ""]
+    others = ["\u00e9t\u00e9", "opened", "opened", "a\nb"]
     data = b"\n".join(
         [
             *(json.dumps({"event_name": name}).encode() for name in others),
@@ -178,6 +178,11 @@ def test_the_most_frequent_names_and_reasons_become_counters(
         "other_events": {f"name {number}": number for number in range(21, 31)},
         "rejected": {"b": 7},
     }
+
+
+def test_an_event_may_have_an_empty_name(caplog: pytest.LogCaptureFixture) -> None:
+    counters, _ = _reported(Tally(other_events=Counter({"": 3, "a": 1})), caplog)
+    assert sorted(counters["other_events"].values()) == [1, 3]
 
 
 def test_a_name_without_end_is_cut(caplog: pytest.LogCaptureFixture) -> None:
