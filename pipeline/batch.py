@@ -35,19 +35,17 @@ def build_pipeline(
     )
     tally = parsed.tally | "AddUp" >> AddUp()
     _ = tally | "Report" >> Report(show_rejected=rejected is None)
-    written = [
-        parsed
-        | "MovingAverage" >> MovingAverageBlocks(settings.rows, settings.plan)
-        | "WriteRows"
-        >> WriteRows(
-            rows,
-            RowFormat(settings.group_by, settings.empty_value),
-            tally,
-            settings.max_rejected,
-            settings.max_rows,
-        )
-    ]
+    write_rows = WriteRows(
+        rows,
+        RowFormat(settings.group_by, settings.empty_value),
+        tally,
+        settings.max_rejected,
+        settings.max_rows,
+    )
+    blocks = parsed | "MovingAverage" >> MovingAverageBlocks(settings.rows, settings.plan)
+    written = [blocks | "WriteRows" >> write_rows]
     if rejected is not None:
-        written.append(parsed.rejected | "WriteDeadLetters" >> WriteDeadLetters(rejected))
+        write_dead_letters = WriteDeadLetters(rejected, after=written[0])
+        written.append(parsed.rejected | "WriteDeadLetters" >> write_dead_letters)
     if not files.is_local(rows.scratch):
         _ = tally | "CleanUp" >> CleanUp(rows.scratch, settings.max_rejected, written)

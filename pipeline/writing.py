@@ -195,11 +195,15 @@ def check_rows(rows: int, max_rows: int) -> None:
 class WriteDeadLetters(beam.PTransform):
     """Writes `DeadLetter`s as NDJSON, sorted by source and offset, into one file.
 
+    An earlier file is replaced once `after` (any `PCollection`) is complete: a run that fails
+    before leaves it as it was.
+
     Raises:
         OutputError: when the pipeline runs.
     """
 
     output: Output
+    after: beam.PCollection
 
     def expand(self, letters: beam.PCollection) -> beam.PCollection:
         runs = letters | "Sort" >> beam.ParDo(
@@ -208,7 +212,10 @@ class WriteDeadLetters(beam.PTransform):
         return (
             letters.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
-            | "Write" >> beam.ParDo(_WriteDeadLettersFn(self.output), AsList(runs))
+            | "Write"
+            >> beam.ParDo(
+                _WriteDeadLettersFn(self.output), AsList(runs), AsList(self.after)
+            ).with_output_types(str)
         )
 
 
@@ -234,7 +241,7 @@ class _WriteDeadLettersFn(beam.DoFn):
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def process(self, _once: None, runs: list[str]) -> None:
+    def process(self, _once: None, runs: list[str], _after: list[RowRun]) -> None:
         with files.replacing(self._output.path, self._output.run_id) as write:
             for line in merge_dead_letters(runs):
                 write(line)

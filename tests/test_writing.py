@@ -303,7 +303,8 @@ def test_dead_letters_are_sorted_by_source_and_offset_whatever_their_order(
     random.Random(seed).shuffle(letters)
     output = Output(str(tmp_path / "rejected.json"), str(tmp_path / "scratch"), "run")
     with transform_pipeline() as p:
-        _ = p | beam.Create(letters) | WriteDeadLetters(output)
+        after = p | "After" >> beam.Create([], reshuffle=False)
+        _ = p | beam.Create(letters) | WriteDeadLetters(output, after)
     assert (tmp_path / "rejected.json").read_bytes() == _in_place(letters)
 
 
