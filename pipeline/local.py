@@ -73,7 +73,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
     if not allowed:
         raise TooManyRejectedError(_refusal(summary))
     if summary.non_blank and not summary.accepted:
-        _logger.warning("no valid event is named %s (--event_name)", settings.event_name)
+        _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
 
 
 @contextlib.contextmanager

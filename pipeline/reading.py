@@ -8,6 +8,7 @@ sections, tasks and blocks are, the lines and their offsets are the same.
 from __future__ import annotations
 
 import bz2
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ from apache_beam.metrics import Metrics
 
 from pipeline import files, progress
 from pipeline.chunks import Chunk, Origin
+
+_logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 64 * 2**20
@@ -322,5 +325,7 @@ class _ReadFn(beam.DoFn):
         self._sections = Metrics.counter(ReadChunks, "sections")
 
     def process(self, task: ReadTask) -> Iterator[Chunk]:
+        first = task.sections[0]
+        _logger.info("reading %d section(s) from %s on", len(task.sections), first.source)
         yield from read_chunks(task, self._max_lines)
         self._sections.inc(len(task.sections))

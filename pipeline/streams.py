@@ -126,11 +126,18 @@ class Destination:
             return
         with files.writing(self.asked), open(self.path, "rb") as source:
             if self.asked == STANDARD_STREAM:
-                shutil.copyfileobj(source, sys.stdout.buffer, _COPY_BYTES)
-                sys.stdout.buffer.flush()
+                _copy(source, sys.stdout.buffer)
             else:
                 with open(self.asked, "wb") as target:
-                    shutil.copyfileobj(source, target, _COPY_BYTES)
+                    _copy(source, target)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Copies all there is; a target without a buffer (PYTHONUNBUFFERED) may take less at a time."""
+    while data := memoryview(source.read(_COPY_BYTES)):
+        while data:
+            data = data[target.write(data) :]
+    target.flush()
 
 
 def check_destinations(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from pipeline.runs import (
     merge_rows,
 )
 from pipeline.tally import MaxRejected, Tally
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,13 +145,15 @@ class _WriteShardFn(beam.DoFn):
         check_rows(sum(run.rows for run in runs), self._max_rows)
         mine = [run for run in runs if run.shard == shard]
         path = self._output.shard_path(shard)
+        rows = sum(run.rows for run in mine)
+        _logger.info("writing %d rows out of %d sorted run(s)", rows, len(mine))
         with files.replacing(path, self._output.run_id) as write:
-            for rows in merge_rows(mine):
-                write(self._format.lines(rows.dates, rows.series, rows.averages, rows.table))
+            for block in merge_rows(mine):
+                write(self._format.lines(block.dates, block.series, block.averages, block.table))
         yield RowRun(
             path,
             shard,
-            sum(run.rows for run in mine),
+            rows,
             min((run.first_date for run in mine), default=0),
             max((run.last_date for run in mine), default=0),
         )

@@ -443,6 +443,12 @@ _STOP = """
 _SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 
 
+def _release(process: "subprocess.Popen[bytes]", pipe: Path) -> None:
+    """Lets nobody wait at a pipe for a process that has ended."""
+    process.wait()
+    os.close(os.open(pipe, os.O_RDWR))
+
+
 def _end_at(shell: _Shell, place: str, number: signal.Signals) -> "subprocess.Popen[bytes]":
     """Sends a signal to a run that has come to a place."""
     pipe = shell.folder.parent / "pipe"
@@ -451,11 +457,12 @@ def _end_at(shell: _Shell, place: str, number: signal.Signals) -> "subprocess.Po
     if place == "input":
         arguments[0] = f"--input_file={pipe}"
         process = shell.start(*arguments)
-        stream = pipe.open("wb")  # as soon as it is read
     else:
         process = shell.start(place, str(pipe), *arguments, program=_changed(_STOP))
-        stream = pipe.open("rb")
-        assert stream.read(1) == b"."
+    threading.Thread(target=_release, args=[process, pipe], daemon=True).start()
+    # Waits for the other end: the process is there.
+    stream = pipe.open("wb" if place == "input" else "rb")
+    assert place == "input" or stream.read(1) == b"."
     with stream, process:
         process.send_signal(number)
         out, err = process.communicate(timeout=_TIMEOUT_SECONDS)
@@ -951,6 +958,25 @@ def test_a_full_temporary_folder_is_an_error_that_says_where(
     assert sorted(small_disk.iterdir()) == before
 
 
+# Without a buffer a write may write less than it is given.
+@pytest.mark.parametrize(
+    "unbuffered", [pytest.param("", marks=pytest.mark.slow, id="buffered"), "unbuffered"]
+)
+def test_rows_cut_off_by_a_full_disk_behind_standard_output_are_an_error(
+    shell: _Shell, small_disk: Path, unbuffered: str
+) -> None:
+    (shell.folder / "events.json").write_bytes(_THREE_DAYS)
+    shell.environment["PYTHONUNBUFFERED"] = unbuffered
+    with (
+        (small_disk / "rows.json").open("wb") as stream,
+        shell.start(*_CALL, stdout=stream.fileno()) as process,
+    ):
+        _, err = process.communicate(timeout=_TIMEOUT_SECONDS)
+    (small_disk / "rows.json").unlink()
+    assert process.returncode == 2
+    assert err.decode().endswith("cannot be written: no space left on device\n")
+
+
 def test_an_output_is_written_through_a_symbolic_link(call: _Call, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "rows.json").write_bytes(_OLD)
@@ -1097,7 +1123,9 @@ def test_the_first_rejected_lines_are_shown_unless_they_go_to_a_file(
     ],
     ids=["array", "pretty array", "array after blank lines", "array after a mark", "text", "csv"],
 )
-@pytest.mark.parametrize("limit", [None, "1000", "99.9%"])
+@pytest.mark.parametrize(
+    "limit", [None, *(pytest.param(each, marks=pytest.mark.slow) for each in ("1000", "99.9%"))]
+)
 def test_an_input_without_any_valid_line_is_refused_with_a_remedy(
     call: _Call, tmp_path: Path, data: bytes, is_array: bool, limit: str | None
 ) -> None:
