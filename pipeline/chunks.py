@@ -12,7 +12,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
-from pipeline.columnar import WORTHWHILE_BYTES, BlockSums, sum_block
+from pipeline.columnar import MAX_BLOCK_BYTES, WORTHWHILE_BYTES, BlockSums, sum_block
 from pipeline.durations import MinuteSums
 from pipeline.events import (
     LINE_TOO_LONG,
@@ -87,7 +87,7 @@ def parse_chunk(chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> Par
     builder = _Builder(chunk, event_name, group_by)
     if chunk.is_cut:
         builder.reject(0, _whole_characters(chunk.data), (LINE_TOO_LONG,))
-    elif len(chunk.data) < WORTHWHILE_BYTES:
+    elif not WORTHWHILE_BYTES <= len(chunk.data) <= MAX_BLOCK_BYTES:
         for position, line in chunk.lines():
             builder.parse(position, line)
     else:

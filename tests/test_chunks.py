@@ -2,6 +2,7 @@
 
 import base64
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_oracle import CHALLENGE_EVENTS, line
 
+from pipeline import chunks
 from pipeline.chunks import Chunk, Origin, parse_chunk
-from pipeline.durations import DurationSum
+from pipeline.durations import DurationSum, MinuteSums
 from pipeline.events import LINE_TOO_LONG
 
 _NAME = "translation_delivered"
@@ -105,6 +107,40 @@ def test_every_line_counts_once_as_the_oracle_says(
         (series, minute): each for series, by_minute in sums for minute, each in by_minute
     } == expected
     assert len({series for series, _ in sums}) == len(sums)
+
+
+def _flat(
+    sums: list[tuple[tuple[str, ...], MinuteSums]],
+) -> dict[tuple[tuple[str, ...], int], DurationSum]:
+    total: dict[tuple[tuple[str, ...], int], DurationSum] = {}
+    for series, by_minute in sums:
+        for minute, each in by_minute:
+            total[series, minute] = total.get((series, minute), DurationSum()) + each
+    return total
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lines=st.lists(st.sampled_from([*_LINES, line(), line(), line()]), min_size=1, max_size=40),
+    end=st.sampled_from([b"\n", b"\r\n"]),
+    group_by=st.sampled_from([(), ("client_name",), ("source_language", "client_name")]),
+    processors=st.integers(1, 4),
+)
+def test_lines_taken_all_at_once_are_the_same_as_one_by_one(
+    lines: list[bytes], end: bytes, group_by: tuple[str, ...], processors: int
+) -> None:
+    # So many usual lines that a shape is learned of them, in every part.
+    data = end.join(lines + [line()] * 300 + lines)
+    chunk = Chunk(data, (Origin(0, "a.json", 7), Origin(len(data) // 2, "b.json", 0)))
+    one_by_one = parse_chunk(chunk, _NAME, group_by)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "WORTHWHILE_BYTES", 1)
+        patch.setattr(chunks, "_MIN_PART_BYTES", 1)
+        patch.setattr(os, "cpu_count", lambda: processors)
+        at_once = parse_chunk(chunk, _NAME, group_by)
+    assert _flat(at_once.sums) == _flat(one_by_one.sums)
+    assert at_once.dead_letters == one_by_one.dead_letters
+    assert at_once.tally == one_by_one.tally
 
 
 def test_the_challenge_events_are_summed_up_by_minute() -> None:
