@@ -11,7 +11,7 @@ from pipeline.parsing import ParseEvents
 from pipeline.reading import FindInputs, Input, ReadChunks
 from pipeline.rows import RowFormat
 from pipeline.summary import AddUp, Report
-from pipeline.writing import CleanUp, Output, WriteDeadLetters, WriteRows
+from pipeline.writing import CleanUp, Output, Publish, WriteDeadLetters, WriteRows
 
 
 def build_pipeline(
@@ -43,9 +43,10 @@ def build_pipeline(
         settings.max_rows,
     )
     blocks = parsed | "MovingAverage" >> MovingAverageBlocks(settings.rows, settings.plan)
-    written = [blocks | "WriteRows" >> write_rows]
+    written = [(rows, blocks | "WriteRows" >> write_rows)]
     if rejected is not None:
-        write_dead_letters = WriteDeadLetters(rejected, after=written[0])
-        written.append(parsed.rejected | "WriteDeadLetters" >> write_dead_letters)
+        letters = parsed.rejected | "WriteDeadLetters" >> WriteDeadLetters(rejected)
+        written.append((rejected, letters))
+    published = pipeline | "Publish" >> Publish(written)
     if not files.is_local(rows.scratch):
-        _ = tally | "CleanUp" >> CleanUp(rows.scratch, settings.max_rejected, written)
+        _ = tally | "CleanUp" >> CleanUp(rows.scratch, settings.max_rejected, published)

@@ -11,21 +11,20 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from apache_beam.coders import Coder, registry
 
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
-from pipeline.events import DeadLetter, FieldError
+from pipeline.events import EPOCH, DeadLetter, FieldError
 from pipeline.reading import ReadTask, Section
 from pipeline.rows import Row, RowBlock
 from pipeline.runs import RowRun
 from pipeline.tally import Tally
 
 _VERSION = b"\x01"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -130,12 +129,12 @@ class RowCoder(_JsonCoder):
     """The fields in order, the date as microseconds since 1970-01-01 UTC."""
 
     def _to_json(self, value: Row) -> Any:
-        date = (value.date - _EPOCH) // _MICROSECOND
+        date = (value.date - EPOCH) // _MICROSECOND
         return [value.series, date, value.average, value.count, value.total_millionths]
 
     def _from_json(self, value: Any) -> Row:
         series, date, *rest = value
-        return Row(tuple(series), _EPOCH + date * _MICROSECOND, *rest)
+        return Row(tuple(series), EPOCH + date * _MICROSECOND, *rest)
 
 
 class DeadLetterCoder(_JsonCoder):

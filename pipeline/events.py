@@ -15,7 +15,7 @@ DEFAULT_EVENT_NAME = "translation_delivered"
 GROUP_FIELDS = ("client_name", "source_language", "target_language", "translation_id")
 MAX_DEAD_LETTER_LINE_BYTES = 64 * 1024
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _END_OF_TIME = datetime(9998, 1, 1, tzinfo=timezone.utc)
 _MINUTE = timedelta(minutes=1)
 _DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt_ ]\d{2}:\d{2}", re.ASCII)
@@ -33,7 +33,7 @@ def _require_date_and_time(value: object) -> object:
 def _to_utc_in_range(value: datetime) -> datetime:
     aware = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value
     # Compared before it is converted: the conversion overflows at both ends of the calendar.
-    if not _EPOCH <= aware < _END_OF_TIME:
+    if not EPOCH <= aware < _END_OF_TIME:
         raise PydanticCustomError(
             "timestamp_range", "Input should be from 1970-01-01 up to, not including, 9998-01-01"
         )
@@ -65,7 +65,7 @@ class Event(BaseModel):
     @property
     def minute(self) -> int:
         """The whole UTC minute of the event time, in minutes since 1970-01-01."""
-        return (self.timestamp - _EPOCH) // _MINUTE
+        return (self.timestamp - EPOCH) // _MINUTE
 
     @property
     def duration_millionths(self) -> int:

@@ -178,16 +178,45 @@ def replacing(path: str, run_id: str) -> Iterator[Write]:
     Raises:
         OutputError: it cannot be written.
     """
+    with preparing(path, run_id) as write:
+        yield write
+    with _removed_on_failure(temporary_name(path, run_id)):
+        replace(path, run_id)
+
+
+@contextlib.contextmanager
+def preparing(path: str, run_id: str) -> Iterator[Write]:
+    """Gives what writes to a file beside `path`, which is there as a whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = temporary_name(path, run_id)
+    create_whole = _create_local if is_local(path) else _create_remote
+    with writing(path), _removed_on_failure(temporary), create_whole(temporary) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):  # what went wrong first is what is told
+            remove(path)
+        raise
+
+
+def replace(path: str, run_id: str) -> None:
+    """Puts what was prepared in the place of `path`; once done, doing it again changes nothing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     temporary = temporary_name(path, run_id)
     with writing(path):
-        try:
-            with _create_local(temporary) if is_local(path) else _create_remote(temporary) as write:
-                yield write
+        if FileSystems.exists(temporary) or not FileSystems.exists(path):
             rename(temporary, path)
-        except BaseException:
-            with contextlib.suppress(Exception):  # what went wrong first is what is told
-                remove(temporary)
-            raise
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import tempfile
 import time
@@ -37,7 +36,8 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
     """
     run_id = uuid4().hex[:12]
     files.set_options(options)
-    with _scratch_folder() as scratch:
+    # After an interruption a step may still be writing there.
+    with tempfile.TemporaryDirectory(prefix="unbabel_cli-", ignore_cleanup_errors=True) as scratch:
         inputs = spool_inputs(settings.patterns, scratch)
         found = [info for info, _ in find_inputs(inputs)]
         total_bytes = sum(info.size for info in found)
@@ -74,16 +74,6 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         raise TooManyRejectedError(_refusal(summary))
     if summary.non_blank and not summary.accepted:
         _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
-
-
-@contextlib.contextmanager
-def _scratch_folder() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="unbabel_cli-")
-    try:
-        yield folder
-    finally:
-        # After an interruption a step may still be writing there.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
 
 from pipeline.durations import Float64s, Int64s, MeanDuration, MinuteSums
+from pipeline.events import EPOCH
 
 Series = tuple[str, ...]
 """The values of the group fields, in the order asked for; `()` is the whole input."""
 
 EmptyValue = Literal["0", "null", "skip"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class RowBlock:
         for (minute, window), average in zip(self.windows, self.averages.tolist(), strict=True):
             yield Row(
                 self.series,
-                _EPOCH + timedelta(minutes=minute),
+                EPOCH + timedelta(minutes=minute),
                 average if window.count else None,
                 window.count,
                 window.total_millionths,

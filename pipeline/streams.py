@@ -7,10 +7,10 @@ is written to a file, and copied when the run has succeeded.
 from __future__ import annotations
 
 import os
-import shutil
+import select
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, overload
 
@@ -20,6 +20,7 @@ from pipeline.options import STANDARD_STREAM
 from pipeline.reading import Input
 
 _COPY_BYTES = 2**20
+_HEED_SIGNALS_SECONDS = 0.2
 
 
 def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
@@ -33,18 +34,29 @@ def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
     for pattern in dict.fromkeys(patterns):
         if pattern == STANDARD_STREAM or _is_stream(pattern):
             path = files.join(scratch, f"input-{len(inputs)}")
-            with files.reading(pattern):
-                stream = _open_stream(pattern)
-            with stream, files.writing(path), files.create(path) as spooled:
-                shutil.copyfileobj(stream, spooled, _COPY_BYTES)
+            with files.writing(path), files.create(path) as spooled:
+                for data in _read_stream(pattern):
+                    spooled.write(data)
             inputs.append(Input(path, source=pattern))
         else:
             inputs.append(Input(pattern))
     return tuple(inputs)
 
 
-def _open_stream(path: str) -> BinaryIO:
-    return os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb")
+def _read_stream(path: str) -> Iterator[bytes]:
+    """Reads a stream to its end, as it comes."""
+    with (
+        files.reading(path),
+        os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb") as stream,
+    ):
+        while True:
+            # A signal just before a blocking call does not interrupt it: it would wait for data.
+            while not select.select([stream], [], [], _HEED_SIGNALS_SECONDS)[0]:
+                pass
+            data = os.read(stream.fileno(), _COPY_BYTES)
+            if not data:
+                return
+            yield data
 
 
 def _is_stream(path: str) -> bool:

@@ -1,9 +1,13 @@
-"""From rows and dead letters to files: sorted, and complete or not there."""
+"""From rows and dead letters to files: sorted, and complete or not there.
+
+What is written stands beside the earlier files until all of it is there; then `Publish` puts it in
+their place. So a run that fails, whatever it was writing, leaves all of them as they were.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -62,9 +66,10 @@ class Output:
 class WriteRows(beam.PTransform):
     """Writes `RowBlock`s as NDJSON, sorted by date and series, into one file or into shards.
 
-    Memory does not grow with the rows: they are sorted in runs in `output.scratch`, and merged.
-    A file takes the place of an earlier one as the last step. Nothing is written, and no error
-    raised, where `max_rejected` does not allow what `tally` (a `PCollection` of one `Tally`) says.
+    Gives the numbers of the shards, which are there once they are published. Memory does not
+    grow with the rows: they are sorted in runs in `output.scratch`, and merged. Nothing is written,
+    and no error raised, where `max_rejected` does not allow what `tally` (a `PCollection` of one
+    `Tally`) says.
 
     Counts `rows` and their dates (a distribution, in minutes since 1970-01-01) in the namespace of
     this class.
@@ -92,15 +97,8 @@ class WriteRows(beam.PTransform):
             AsList(runs),
             AsSingleton(self.tally),
         ).with_output_types(RowRun)
-        count = beam.ParDo(_CountRowsFn()).with_output_types(RowRun)
-        written = shards | "Write" >> write | "Count" >> count
-        if num_shards > 1:
-            _ = (
-                blocks.pipeline
-                | "Once" >> beam.Create([None], reshuffle=False)
-                | "RemoveStale" >> beam.ParDo(_RemoveStaleFn(self.output.path), AsList(written))
-            )
-        return written
+        count = beam.ParDo(_CountRowsFn()).with_output_types(int)
+        return shards | "Write" >> write | "Count" >> count
 
 
 class _SortRowsFn(beam.DoFn):
@@ -147,7 +145,7 @@ class _WriteShardFn(beam.DoFn):
         path = self._output.shard_path(shard)
         rows = sum(run.rows for run in mine)
         _logger.info("writing %d rows out of %d sorted run(s)", rows, len(mine))
-        with files.replacing(path, self._output.run_id) as write:
+        with files.preparing(path, self._output.run_id) as write:
             for block in merge_rows(mine):
                 write(self._format.lines(block.dates, block.series, block.averages, block.table))
         yield RowRun(
@@ -166,24 +164,12 @@ class _CountRowsFn(beam.DoFn):
         self._rows = Metrics.counter(WriteRows, "rows")
         self._dates = Metrics.distribution(WriteRows, "dates")
 
-    def process(self, written: RowRun) -> Iterator[RowRun]:
+    def process(self, written: RowRun) -> Iterator[int]:
         if written.rows:
             self._rows.inc(written.rows)
             self._dates.update(written.first_date)
             self._dates.update(written.last_date)
-        yield written
-
-
-class _RemoveStaleFn(beam.DoFn):
-    """Removes the shards that an earlier run, with another number of them, has left."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def process(self, _once: None, written: list[RowRun]) -> None:
-        if written:
-            for stale in set(files.shards_of(self._path)) - {shard.path for shard in written}:
-                files.remove(stale)
+        yield written.shard
 
 
 def check_rows(rows: int, max_rows: int) -> None:
@@ -200,15 +186,13 @@ def check_rows(rows: int, max_rows: int) -> None:
 class WriteDeadLetters(beam.PTransform):
     """Writes `DeadLetter`s as NDJSON, sorted by source and offset, into one file.
 
-    An earlier file is replaced once `after` (any `PCollection`) is complete: a run that fails
-    before leaves it as it was.
+    Gives the number of its only shard, 0; it is there once it is published.
 
     Raises:
         OutputError: when the pipeline runs.
     """
 
     output: Output
-    after: beam.PCollection
 
     def expand(self, letters: beam.PCollection) -> beam.PCollection:
         runs = letters | "Sort" >> beam.ParDo(
@@ -218,9 +202,7 @@ class WriteDeadLetters(beam.PTransform):
             letters.pipeline
             | "Once" >> beam.Create([None], reshuffle=False)
             | "Write"
-            >> beam.ParDo(
-                _WriteDeadLettersFn(self.output), AsList(runs), AsList(self.after)
-            ).with_output_types(str)
+            >> beam.ParDo(_WriteDeadLettersFn(self.output), AsList(runs)).with_output_types(int)
         )
 
 
@@ -246,33 +228,73 @@ class _WriteDeadLettersFn(beam.DoFn):
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def process(self, _once: None, runs: list[str], _after: list[RowRun]) -> None:
-        with files.replacing(self._output.path, self._output.run_id) as write:
+    def process(self, _once: None, runs: list[str]) -> Iterator[int]:
+        with files.preparing(self._output.path, self._output.run_id) as write:
             for line in merge_dead_letters(runs):
                 write(line)
+        yield 0
+
+
+@dataclass(eq=False)
+class Publish(beam.PTransform):
+    """Puts the files of a run in the place of earlier ones, once all of them are complete.
+
+    Shards that an earlier run, with another number of them, has left are removed. Takes a pipeline,
+    and `written`: of each output the numbers of its shards. Gives how many files each has.
+
+    Raises:
+        OutputError: when the pipeline runs.
+    """
+
+    written: Sequence[tuple[Output, beam.PCollection]]
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        publish = beam.ParDo(
+            _PublishFn([output for output, _ in self.written]),
+            *(AsList(shards) for _, shards in self.written),
+        )
+        return (
+            pipeline
+            | "Once" >> beam.Create([None], reshuffle=False)
+            | "Replace" >> publish.with_output_types(int)
+        )
+
+
+class _PublishFn(beam.DoFn):
+    def __init__(self, outputs: list[Output]) -> None:
+        self._outputs = outputs
+
+    def process(self, _once: None, *written: list[int]) -> Iterator[int]:
+        for output, shards in zip(self._outputs, written, strict=True):
+            paths = [output.shard_path(shard) for shard in shards]
+            for path in paths:
+                files.replace(path, output.run_id)
+            if paths and output.num_shards > 1:
+                for stale in set(files.shards_of(output.path)) - set(paths):
+                    files.remove(stale)
+            yield len(paths)
 
 
 class CleanUp(beam.PTransform):
     """Ends a run on a remote runner: removes its scratch folder, then fails it if it was refused.
 
-    Takes the one `Tally` of the run, and waits for what was `written`.
+    Takes the one `Tally` of the run, and waits for what is `published`.
 
     Raises:
         TooManyRejectedError: when the pipeline runs, where `max_rejected` does not allow the tally.
     """
 
     def __init__(
-        self, scratch: str, max_rejected: MaxRejected, written: list[beam.PCollection]
+        self, scratch: str, max_rejected: MaxRejected, published: beam.PCollection
     ) -> None:
         super().__init__()
         self._scratch = scratch
         self._max_rejected = max_rejected
-        self._written = written
+        self._published = published
 
     def expand(self, tally: beam.PCollection) -> beam.PCollection:
-        waited_for = [AsList(each) for each in self._written]
         return tally | "CleanUp" >> beam.ParDo(
-            _CleanUpFn(self._scratch, self._max_rejected), *waited_for
+            _CleanUpFn(self._scratch, self._max_rejected), AsList(self._published)
         )
 
 
@@ -281,7 +303,7 @@ class _CleanUpFn(beam.DoFn):
         self._scratch = scratch
         self._max_rejected = max_rejected
 
-    def process(self, tally: Tally, *written: list[object]) -> None:
+    def process(self, tally: Tally, _published: list[int]) -> None:
         files.remove_folder(self._scratch)
         rejected = tally.counts()["rejected"]
         if not self._max_rejected.allows(rejected, tally.non_blank):

@@ -463,9 +463,12 @@ def _end_at(shell: _Shell, place: str, number: signal.Signals) -> "subprocess.Po
     # Waits for the other end: the process is there.
     stream = pipe.open("wb" if place == "input" else "rb")
     assert place == "input" or stream.read(1) == b"."
-    with stream, process:
+    with process, stream:
         process.send_signal(number)
-        out, err = process.communicate(timeout=_TIMEOUT_SECONDS)
+        try:
+            out, err = process.communicate(timeout=_TIMEOUT_SECONDS)
+        finally:
+            process.kill()
     assert (out, err) == (b"", b"")
     return process
 
@@ -922,18 +925,22 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("option", ["output_file", "rejected_file"])
-def test_a_full_disk_is_an_error_that_names_the_output_and_leaves_the_old_one(
-    call: _Call, small_disk: Path, tmp_path: Path, option: str
+@pytest.mark.parametrize(
+    ("option", "other"), [("output_file", "rejected_file"), ("rejected_file", "output_file")]
+)
+def test_a_full_disk_is_an_error_that_names_the_output_and_leaves_all_old_ones(
+    call: _Call, small_disk: Path, tmp_path: Path, option: str, other: str
 ) -> None:
     (tmp_path / "events.json").write_bytes(_THREE_DAYS + b"no event\n" * 10_000)
     output = small_disk / "out.json"
     output.write_bytes(_OLD)
-    ended = call(*_CALL, f"--{option}={output}")
+    (tmp_path / "other.json").write_bytes(_OLD)
+    ended = call(*_CALL, f"--{option}={output}", f"--{other}=other.json")
     assert (ended.code, ended.out) == (2, b"")
     assert ended.error == f"{output}: cannot be written: no space left on device"
     assert [*small_disk.iterdir()] == [output]
     assert output.read_bytes() == _OLD
+    assert (tmp_path / "other.json").read_bytes() == _OLD
 
 
 @pytest.mark.parametrize("from_stream", [False, True])

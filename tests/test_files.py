@@ -308,6 +308,25 @@ def test_a_failure_at_the_last_step_leaves_the_old_file(
     assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
 
 
+def test_what_was_prepared_takes_its_place_once_however_often_it_is_asked_to(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(b"old")
+    with files.preparing(str(path), "run") as write:
+        write(b"new")
+    assert path.read_bytes() == b"old"
+    for _ in range(2):
+        files.replace(str(path), "run")
+        assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
+        assert path.read_bytes() == b"new"
+
+
+def test_what_was_never_prepared_is_missed(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"rows\.json: cannot be written: no such file"):
+        files.replace(str(tmp_path / "rows.json"), "run")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_a_full_disk_is_an_error_that_names_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -139,8 +139,8 @@ _STEPS = """
     AddUp AddUp/Nothing AddUp/Flatten AddUp/Sum Report Report/Report
     MovingAverage {} MovingAverage/Gather
     WriteRows WriteRows/Sort WriteRows/Shards WriteRows/Write WriteRows/Count
-    WriteRows/Once WriteRows/RemoveStale
     WriteDeadLetters WriteDeadLetters/Sort WriteDeadLetters/Once WriteDeadLetters/Write
+    Publish Publish/Once Publish/Replace
     CleanUp CleanUp/CleanUp
 """
 _STEPS_OF_PLANS = {

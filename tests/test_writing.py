@@ -1,4 +1,4 @@
-"""WriteRows and WriteDeadLetters: files that are sorted, and complete or not there."""
+"""WriteRows, WriteDeadLetters and Publish: files that are sorted, and complete or not there."""
 
 import errno
 import itertools
@@ -22,7 +22,7 @@ from pipeline.errors import OutputError, TooManyRowsError
 from pipeline.events import FieldError
 from pipeline.rows import RowBlock, RowFormat
 from pipeline.tally import MaxRejected, Tally
-from pipeline.writing import Output, WriteDeadLetters, WriteRows
+from pipeline.writing import Output, Publish, WriteDeadLetters, WriteRows
 
 _MINUTE = 25_764_131  # 2018-12-26 18:11
 _OLD = b"the result of an earlier run\n"
@@ -68,11 +68,8 @@ def _write_rows(
     output = Output(str(folder / "rows.json"), str(folder / "scratch"), "run", num_shards)
     with transform_pipeline() as p:
         tallies = p | "Tally" >> beam.Create([tally or Tally(accepted=1)])
-        _ = (
-            p
-            | beam.Create(blocks)
-            | WriteRows(output, RowFormat(["client_name"]), tallies, MaxRejected(), max_rows)
-        )
+        write = WriteRows(output, RowFormat(["client_name"]), tallies, MaxRejected(), max_rows)
+        _ = p | Publish([(output, p | beam.Create(blocks) | write)])
     return p
 
 
@@ -303,8 +300,7 @@ def test_dead_letters_are_sorted_by_source_and_offset_whatever_their_order(
     random.Random(seed).shuffle(letters)
     output = Output(str(tmp_path / "rejected.json"), str(tmp_path / "scratch"), "run")
     with transform_pipeline() as p:
-        after = p | "After" >> beam.Create([], reshuffle=False)
-        _ = p | beam.Create(letters) | WriteDeadLetters(output, after)
+        _ = p | Publish([(output, p | beam.Create(letters) | WriteDeadLetters(output))])
     assert (tmp_path / "rejected.json").read_bytes() == _in_place(letters)
 
 
