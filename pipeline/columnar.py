@@ -67,13 +67,14 @@ WORTHWHILE_BYTES: Final = 64 * 1024
 MAX_BLOCK_BYTES: Final = 1 << 28
 """So many lines at most that the sums in `_aggregate` stay exact."""
 
-_PIECE_BYTES: Final = (
-    2 << 20
-)  # worked on at a time: more leaves the cache, less pays for calls and for the GIL
+_PIECE_BYTES: Final = 2 << 20  # at a time: more leaves the cache, less pays for calls and the GIL
 _WORTHWHILE_LINES: Final = 64  # fewer are not worth another shape
 _MAX_SHAPES: Final = 16  # per block
 _MAX_TRIES: Final = 8  # samples per block that give no shape worth having
 _MAX_SAMPLE_BYTES: Final = 8192
+_ROOM_BYTES: Final = _MAX_SAMPLE_BYTES + 64  # behind a piece, for what is gathered at its end
+_MAX_ROOM: Final = 48  # of the window of a slot, for its value
+_MAX_STRING_WINDOWS: Final = 16  # beyond the window: longer strings make a line the model's
 _MAX_SERIES_BYTES: Final = 64  # lines with longer names of series are the model's
 
 _TOKEN: Final = re.compile(
@@ -95,6 +96,7 @@ _MONTH_STARTS: Final = (
 _END_MINUTE: Final = int(_MONTH_STARTS[-1]) * 1440
 _MAX_DURATION: Final = 1e9
 _ZEROS: Final = np.uint64(0x3030303030303030)  # "00000000"
+_ONE: Final = np.uint64(ord("1"))
 _LOW_HALVES: Final = np.uint64(0x0F0F0F0F0F0F0F0F)
 _HIGH_HALVES: Final = np.uint64(0xF0F0F0F0F0F0F0F0)
 _DIGIT_STEPS: Final[list[tuple[np.uint64, np.uint64, np.uint64]]] = [
@@ -117,60 +119,177 @@ class BlockSums(NamedTuple):
     unsure_ends: Int64s
 
 
-class _Text:
-    """Text with a range for every byte: one value, or the digits up to some limit.
+class _Piece:
+    """Some whole lines of a block, on which every step works; positions count from its begin.
 
-    Kept repeated for as many lines as were asked for: comparing flat arrays takes 2 ns a
-    line, numpy's broadcasting over short rows 15.
+    Attributes:
+        starts, ends: where its lines begin and end, without their line ends.
+        has_marks: whether some string may hold more than text: control characters, escapes.
+        stop: where the next piece begins in the block.
     """
+
+    def __init__(self, block: Bytes, begin: int, size: int) -> None:
+        """Takes the lines that are wholly in `size` bytes, perhaps none."""
+        piece = block[begin : begin + size]
+        self._bytes = block[begin : begin + size + _ROOM_BYTES]
+        if len(self._bytes) < len(piece) + _ROOM_BYTES:
+            self._bytes = np.concatenate((self._bytes, np.zeros(_ROOM_BYTES, np.uint8)))
+        controls = _positions(piece < ord(" "))
+        is_line_end = piece[controls] == ord("\n")
+        if is_line_end.all():
+            stops, has_return, others = controls, np.zeros(len(controls), np.bool_), 0
+        else:
+            stops = controls[is_line_end]
+            has_return = piece[stops - 1] == ord("\r")
+            has_return[:1] &= stops[:1] > 0
+            others = len(controls) - len(stops) - np.count_nonzero(has_return)
+        self.has_marks = bool(others or (piece == ord("\\")).any())
+        if begin + size >= len(block) and piece[-1] != ord("\n"):
+            stops, has_return = np.append(stops, len(piece)), np.append(has_return, False)
+        self.starts = np.zeros_like(stops)
+        self.starts[1:] = stops[:-1] + 1
+        self.ends = stops - has_return
+        self.stop = begin + int(stops[-1:].sum()) + 1
+
+    def text(self, start: int, end: int) -> Bytes:
+        """The bytes between two positions."""
+        return self._bytes[start:end]
+
+    def gather(self, begins: Int64s, width: int) -> npt.NDArray[np.void]:
+        """The bytes from each position on: numpy copies scalars of any size in some 5 ns each.
+
+        What begins behind the lines may be other bytes.
+        """
+        last = len(self._bytes) - width
+        everywhere: npt.NDArray[np.void] = np.ndarray(
+            last + 1, f"V{width}", self._bytes.data, strides=(1,)
+        )
+        try:
+            return everywhere[begins]
+        except IndexError:
+            return everywhere[np.minimum(begins, last)]
+
+    def texts(self, begins: Int64s, ends: Int64s) -> pa.Array:
+        """Strings of any length.
+
+        Neighbours share an offset in Arrow, so every second string is the text before.
+        """
+        offsets = np.empty(2 * len(begins) + 1, np.int32)
+        offsets[:-1:2], offsets[1::2], offsets[-1] = begins, ends, len(self._bytes)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self._bytes)]
+        both = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
+        return both.take(pa.array(np.arange(0, len(offsets) - 1, 2)))
+
+
+class _Repeated:
+    """A row of bytes, repeated for as many lines as were asked for.
+
+    Comparing flat arrays takes 2 ns a line, numpy's broadcasting over short rows 15.
+    """
+
+    def __init__(self, row: Bytes) -> None:
+        self._width = len(row)
+        self._rows = row
+
+    def flat(self, size: int) -> Bytes:
+        if len(self._rows) < size:
+            self._rows = np.tile(self._rows[: self._width], size * 5 // 4 // self._width + 1)
+        return self._rows[:size]
+
+
+class _Text:
+    """Text with a range for every byte: one value, or the digits up to some limit."""
 
     def __init__(self, text: bytes) -> None:
         """A byte m < 10 in the text, where none can be, means a digit of at most m."""
         given = np.frombuffer(text, np.uint8)
         is_digit = given < 10
         self.length = len(text)
-        self._lowest = np.where(is_digit, ord("0"), given).astype(np.uint8)
-        self._spread = np.where(is_digit, given, 0).astype(np.uint8)
+        self._lowest = _Repeated(np.where(is_digit, ord("0"), given).astype(np.uint8))
+        self._spread = _Repeated(np.where(is_digit, given, 0).astype(np.uint8))
 
-    def is_at(self, block: Bytes, begins: Int64s) -> Bools:
-        last = len(block) - self.length
-        if begins.max(initial=0) > last:
-            is_inside = begins <= last
-            is_inside[is_inside] = self.is_at(block, begins[is_inside])
-            return is_inside
-        size = len(begins) * self.length
-        if len(self._lowest) < size:
-            repeats = len(begins) * 5 // 4 + 1
-            self._lowest = np.tile(self._lowest[: self.length], repeats)
-            self._spread = np.tile(self._spread[: self.length], repeats)
-        text = _gather(block, begins, self.length).view(np.uint8)
-        text -= self._lowest[:size]
-        is_same = text <= self._spread[:size]
+    def match(self, piece: _Piece, begins: Int64s) -> tuple[Int64s, Bools | None]:
+        """Where the text ends, and in which lines it stands there; None for all."""
+        text = piece.gather(begins, self.length).view(np.uint8)
+        text -= self._lowest.flat(len(text))
+        is_same = text <= self._spread.flat(len(text))
+        ends = begins + self.length
         if is_same.all():
-            return np.ones(len(begins), np.bool_)
-        is_same_line: Bools = np.logical_and.reduce(is_same.reshape(-1, self.length), axis=1)
-        return is_same_line
+            return ends, None
+        return ends, np.logical_and.reduce(is_same.reshape(-1, self.length), axis=1)
 
 
-@dataclass(frozen=True, slots=True)
 class _Slot:
-    """A free string, which ends at the next mark, or a number, which ends before `stop`."""
+    """Fixed text, the value behind it, and the mark that ends it: a quote, or what is no number.
 
-    key: bytes  # empty: not one of the outermost object
-    is_number: bool
-    stop: int
-    window: int
+    All lie in a window of as many bytes as a word has bits. One comparison finds the text, which
+    sets its bits, and the mark, which is the lowest bit above them. Two threads wait for each other
+    whenever a step is short, so there are few: 10 where all is as usual.
+    """
+
+    def __init__(self, key: bytes, text: bytes, mark: int, is_number: bool, room: int) -> None:
+        """The key is empty where it is not one of the outermost object."""
+        self.key = key
+        self.length = len(text)
+        self.is_number = is_number
+        self._mark = mark
+        self._width = 32 if len(text) + room <= 32 else 64
+        row = text + bytes([mark]) * (self._width - len(text))
+        self._row = _Repeated(np.frombuffer(row, np.uint8))
+
+    def match(self, piece: _Piece, begins: Int64s) -> tuple[Int64s, Bools | None]:
+        """Where the mark ends, and in which lines the slot stands there; None for all."""
+        window = piece.gather(begins, self._width).view(np.uint8)
+        hits = _words(window == self._row.flat(len(window)), self._width)
+        text = hits.dtype.type((1 << self.length) - 1)
+        is_same = None
+        if np.bitwise_and.reduce(hits) & text != text:
+            is_same = hits & text == text
+        hits &= ~text
+        up_to_mark = hits ^ (hits - 1)
+        sizes: npt.NDArray[np.uint8] = np.bitwise_count(up_to_mark)
+        ends = begins + sizes
+        if piece.has_marks and not self.is_number:
+            marks = _words(_is_mark(window), self._width) & up_to_mark & ~text
+            is_same = marks == 0 if is_same is None else is_same & (marks == 0)
+        if sizes.max(initial=0) == self._width and not hits.all():
+            rows = np.flatnonzero(hits == 0)
+            is_same = np.ones(len(begins), np.bool_) if is_same is None else is_same
+            is_same[rows] &= not self.is_number and self._find_mark(piece, ends, rows)
+        return ends, is_same
+
+    def _find_mark(self, piece: _Piece, ends: Int64s, rows: Int64s) -> Bools:
+        """Looks for marks from `ends` on, which it moves behind them; whether there are any."""
+        at = ends[rows]
+        is_open = np.ones(len(rows), np.bool_)
+        for _ in range(_MAX_STRING_WINDOWS):
+            left = np.flatnonzero(is_open)
+            window = piece.gather(at[left], 64).view(np.uint8)
+            stops = _words(_is_mark(window) | (window == self._mark), 64)
+            at[left] += _lowest_bit(stops)
+            is_open[left] = stops == 0
+        ends[rows] = at + 1
+        is_mark: Bools = piece.gather(at, 1).view(np.uint8) == self._mark
+        return is_mark & ~is_open
 
 
 @dataclass(slots=True)
 class _Shape:
-    """Lines are text, slot, text, slot … text; the timestamp is in a text, as digits."""
+    """Lines are the parts, one after the other."""
 
-    texts: list[_Text] = field(default_factory=list)
-    slots: list[_Slot] = field(default_factory=list)
-    timestamp_text: int = 0
+    parts: list[_Text | _Slot] = field(default_factory=list)
+    timestamp_part: int = 0
     timestamp_offset: int = 0
     zone_minutes: int = 0
+
+    def add(self, text: bytes, key: bytes, value: bytes, mark: int, is_number: bool) -> None:
+        """Adds a slot behind some text, of which a slot takes the end and no digits."""
+        room = min(len(value) * 4 // 3 + 2, _MAX_ROOM)
+        digits_end = 1 + max((i for i, byte in enumerate(text) if byte < 10), default=-1)
+        cut = max(digits_end, len(text) + room - 64)
+        if cut:
+            self.parts.append(_Text(text[:cut]))
+        self.parts.append(_Slot(key, text[cut:], mark, is_number, room))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +337,14 @@ class _BlockReader:
         unsure_starts, unsure_ends = [_no_ints()], [_no_ints()]
         begin, size = 0, _PIECE_BYTES
         while begin < len(self._block):
-            starts, ends, next_line = _lines(self._block, begin, begin + size)
-            if not len(starts):  # a line longer than the piece
+            piece = _Piece(self._block, begin, size)
+            if not len(piece.starts):  # a line longer than the piece
                 size *= 2
                 continue
-            rows = self._take(starts, ends)
-            unsure_starts.append(starts[rows])
-            unsure_ends.append(ends[rows])
-            begin, size = next_line, _PIECE_BYTES
+            rows = self._take(piece)
+            unsure_starts.append(piece.starts[rows] + begin)
+            unsure_ends.append(piece.ends[rows] + begin)
+            begin, size = piece.stop, _PIECE_BYTES
         return BlockSums(
             _aggregate(self._events, len(self._fields)),
             sum(len(found.minutes) for found in self._events),
@@ -233,21 +352,21 @@ class _BlockReader:
             np.concatenate(unsure_ends),
         )
 
-    def _take(self, starts: Int64s, ends: Int64s) -> Int64s:
+    def _take(self, piece: _Piece) -> Int64s:
         """Takes what the known shapes, and new ones, accept; gives the rows that none did."""
-        is_open = np.ones(len(starts), np.bool_)
-        bad_utf8 = _rows_of_bad_utf8(self._block, starts, ends)
+        is_open = np.ones(len(piece.starts), np.bool_)
+        bad_utf8 = _rows_of_bad_utf8(piece, 0, len(is_open))
         is_open[bad_utf8] = False
         for shape in self._shapes:
-            self._match(shape, starts, ends, is_open)
+            self._match(shape, piece, is_open)
         while self._tries_left and len(self._shapes) < _MAX_SHAPES:
             rows = np.flatnonzero(is_open)
             if len(rows) < _WORTHWHILE_LINES:
                 break
             row = rows[self._tries_left * len(rows) // (_MAX_TRIES + 1)]
-            learned = self._learn(self._block[starts[row] : ends[row]].tobytes())
+            learned = self._learn(piece.text(piece.starts[row], piece.ends[row]).tobytes())
             # What few lines have in common is not worth looking for in all the others.
-            if learned and self._match(learned, starts, ends, is_open) >= len(rows) // _MAX_SHAPES:
+            if learned and self._match(learned, piece, is_open) >= len(rows) // _MAX_SHAPES:
                 self._shapes.append(learned)
             else:
                 self._tries_left -= 1
@@ -259,10 +378,9 @@ class _BlockReader:
             return None
         return _shape_of(sample)
 
-    def _match(self, shape: _Shape, starts: Int64s, ends: Int64s, is_open: Bools) -> int:
+    def _match(self, shape: _Shape, piece: _Piece, is_open: Bools) -> int:
         """Takes the open rows that are valid events of a shape; gives their number."""
-        rows = np.flatnonzero(is_open)
-        rows, found = _match(shape, self._block, starts, ends, rows, self._fields)
+        rows, found = _match(shape, piece, np.flatnonzero(is_open), self._fields)
         is_open[rows] = False
         if len(rows):
             self._events.append(found)
@@ -277,19 +395,6 @@ def _keep_freed_memory() -> None:
     32 MB: page by page, 50 to 150 ns a line. (Elsewhere it does nothing.)
     """
     np.empty(31 << 20, np.uint8)
-
-
-def _lines(block: Bytes, begin: int, end: int) -> tuple[Int64s, Int64s, int]:
-    """Where the lines begin and end that are wholly in a piece, and where the next one begins."""
-    piece = block[begin:end]
-    stops = _positions(piece == ord("\n"))
-    has_return = piece[stops - 1] == ord("\r")
-    if end >= len(block) and piece[-1] != ord("\n"):
-        stops, has_return = np.append(stops, len(piece)), np.append(has_return, False)
-    starts = np.zeros_like(stops)
-    starts[1:] = stops[:-1] + 1
-    has_return &= stops > starts
-    return starts + begin, stops - has_return + begin, begin + int(stops[-1:].sum()) + 1
 
 
 def _positions(flags: Bools) -> Int64s:
@@ -313,9 +418,23 @@ def _lowest_bit(words: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return number
 
 
-def _rows_of_bad_utf8(block: Bytes, starts: Int64s, ends: Int64s, first: int = 0) -> list[int]:
+def _words(flags: Bools, width: int) -> npt.NDArray[Any]:
+    """Each row of 32 or 64 flags as the bits of a word."""
+    words: npt.NDArray[Any] = np.packbits(flags, bitorder="little").view(f"u{width // 8}")
+    return words
+
+
+def _is_mark(text: Bytes) -> Bools:
+    """What no string of JSON holds as itself, but for the quote."""
+    is_mark: Bools = (text < ord(" ")) | (text == ord("\\"))
+    return is_mark
+
+
+def _rows_of_bad_utf8(piece: _Piece, first: int, stop: int) -> list[int]:
     """The rows with bad UTF-8 and a few of their neighbours, found by halving."""
-    text = block[starts[0] : ends[-1]]
+    if first == stop:
+        return []
+    text = piece.text(piece.starts[first], piece.ends[stop - 1])
     if not len(text) or text.view(np.int8).min() >= 0:
         return []
     offsets = pa.py_buffer(np.array([0, len(text)], np.int32))
@@ -324,11 +443,10 @@ def _rows_of_bad_utf8(block: Bytes, starts: Int64s, ends: Int64s, first: int = 0
             full=True
         )
     except pa.ArrowInvalid:
-        if len(starts) <= 16:
-            return list(range(first, first + len(starts)))
-        half = len(starts) // 2
-        before = _rows_of_bad_utf8(block, starts[:half], ends[:half], first)
-        return before + _rows_of_bad_utf8(block, starts[half:], ends[half:], first + half)
+        if stop - first <= 16:
+            return list(range(first, stop))
+        middle = (first + stop) // 2
+        return _rows_of_bad_utf8(piece, first, middle) + _rows_of_bad_utf8(piece, middle, stop)
     return []
 
 
@@ -353,7 +471,7 @@ def _shape_of(sample: bytes) -> _Shape | None:
             if not (match := _TIMESTAMP.fullmatch(value)):
                 return None
             text += sample[done:begin]
-            shape.timestamp_text, shape.timestamp_offset = len(shape.texts), len(text)
+            shape.timestamp_part, shape.timestamp_offset = len(shape.parts), len(text)
             if match["sign"]:
                 shape.zone_minutes = int(match["sign"] + b"1") * (
                     int(match["hours"]) * 60 + int(match["minutes"])
@@ -361,111 +479,77 @@ def _shape_of(sample: bytes) -> _Shape | None:
             local = match.end("local")
             text, done = text + _DIGITS[:10] + value[10:11] + _DIGITS[11:local], begin + local
         elif kind == "number" or (kind == "string" and key != b"event_name"):
-            shape.texts.append(_Text(text + sample[done:begin]))
-            window = next((width for width in (16, 32) if len(value) < width * 3 // 4), 64)
-            shape.slots.append(_Slot(key, kind == "number", sample[end], window))
-            text, done = b"", end
+            shape.add(text + sample[done:begin], key, value, sample[end], kind == "number")
+            text, done = b"", end + 1
         if kind in ("string", "number"):
             key = b""
-    shape.texts.append(_Text(text + sample[done:]))
+    if text + sample[done:]:
+        shape.parts.append(_Text(text + sample[done:]))
     return shape
 
 
 def _match(
-    shape: _Shape, block: Bytes, starts: Int64s, ends: Int64s, rows: Int64s, fields: list[bytes]
+    shape: _Shape, piece: _Piece, rows: Int64s, fields: list[bytes]
 ) -> tuple[Int64s, _Events]:
     """Those of the rows that are valid events of the shape, and their values."""
-    # Of each row: its number, where text 0, slot 0, text 1, slot 1 … begin, where the last ends.
-    columns = [rows, starts[rows]]
-    for index, text in enumerate(shape.texts):
-        is_same = text.is_at(block, columns[-1])
-        if not is_same.all():
+    # Of each row: its number, its end, and where the parts begin, the last of which is the end.
+    if len(rows) == len(piece.starts):
+        columns = [rows, piece.ends, piece.starts]
+    else:
+        columns = [rows, piece.ends[rows], piece.starts[rows]]
+    for part in shape.parts:
+        ends, is_same = part.match(piece, columns[-1])
+        columns.append(ends)
+        if is_same is not None and not is_same.all():
             columns = [column[is_same] for column in columns]
-        columns.append(columns[-1] + text.length)
-        if index < len(shape.slots):
-            columns.append(_find_end(shape.slots[index], block, columns[-1]))
-    rows = columns[0]
+    rows, line_ends, *begins = columns
     minutes, is_valid = _minutes(
-        block, columns[1 + 2 * shape.timestamp_text] + shape.timestamp_offset, shape.zone_minutes
+        piece, begins[shape.timestamp_part] + shape.timestamp_offset, shape.zone_minutes
     )
-    is_valid &= columns[-1] == ends[rows]
+    is_valid &= begins[-1] == line_ends
     millionths = _no_ints()
     spans = {}
-    for index, slot in enumerate(shape.slots):
-        begins, stops = spans[slot.key] = columns[2 + 2 * index], columns[3 + 2 * index]
-        if slot.key == b"duration":
-            millionths, is_number = _millionths(block, begins, stops)
-        elif slot.key == b"nr_words":
-            is_number = _digits(block, begins, stops)[1]
-        elif slot.is_number:
-            is_number = _are_numbers(block, begins, stops)
-        else:
+    for part, begin, end in zip(shape.parts, begins, begins[1:], strict=False):
+        if isinstance(part, _Text):
             continue
-        is_valid &= is_number
-    for name in fields:
-        is_valid &= spans[name][1] - spans[name][0] <= _MAX_SERIES_BYTES
-    strings = [_strings(block, *(column[is_valid] for column in spans[name])) for name in fields]
-    return rows[is_valid], _Events(minutes[is_valid], millionths[is_valid], strings)
+        if part.key == b"duration":
+            millionths, is_number = _millionths(piece, begin + part.length, end - 1)
+            is_valid &= is_number
+        elif part.key == b"nr_words":
+            is_valid &= _digits(piece, begin + part.length, end - 1)[1]
+        elif part.is_number:
+            is_valid &= _are_numbers(piece, begin + part.length, end - 1)
+        elif part.key in fields:
+            spans[part.key] = begin + part.length, end - 1
+            is_valid &= end - begin <= part.length + 1 + _MAX_SERIES_BYTES
+    if not is_valid.all():
+        rows, minutes, millionths = rows[is_valid], minutes[is_valid], millionths[is_valid]
+        spans = {key: (begin[is_valid], end[is_valid]) for key, (begin, end) in spans.items()}
+    strings = [_strings(piece, *spans[name]) for name in fields]
+    return rows, _Events(minutes, millionths, strings)
 
 
-def _find_end(slot: _Slot, block: Bytes, begins: Int64s, limit: int = 16) -> Int64s:
-    """Where a slot ends: at the next mark of a string, before the text behind a number."""
-    last = len(block) - slot.window
-    inside = np.minimum(begins, last)
-    window = _gather(block, inside, slot.window).view(np.uint8)
-    if slot.is_number:
-        is_stop = window == slot.stop
-    else:
-        is_stop = (
-            window ^ 2
-        ) < 33  # control characters, and '"' ^ 2 == 32; ' ' and '!' become 34 and 35
-        is_stop |= window == ord("\\")
-    stops = np.packbits(is_stop, bitorder="little").view(f"u{slot.window // 8}")
-    if begins.max(initial=0) > last:
-        stops >>= (begins - inside).astype(stops.dtype)
-    ends = begins + _lowest_bit(stops)
-    longer = np.flatnonzero(stops == 0)
-    if len(longer) and limit and not slot.is_number:
-        ends[longer] = _find_end(slot, block, ends[longer], limit - 1)
-    return ends
-
-
-def _gather(block: Bytes, begins: Int64s, width: int) -> npt.NDArray[np.void]:
-    """The bytes from each place on: numpy copies scalars of any size in some 5 ns each."""
-    everywhere: npt.NDArray[np.void] = np.ndarray(
-        len(block) - width + 1, f"V{width}", block.data, strides=(1,)
-    )
-    return everywhere[begins]
-
-
-def _strings(block: Bytes, begins: Int64s, ends: Int64s) -> npt.NDArray[np.bytes_]:
+def _strings(piece: _Piece, begins: Int64s, ends: Int64s) -> npt.NDArray[np.bytes_]:
     """Strings of at most some 64 bytes, filled up with NUL, which none can hold."""
     widths = ends - begins
     count = int(widths.max(initial=1) + 7) // 8
-    last = len(block) - 8 * count
-    texts = _gather(block, np.minimum(begins, last), 8 * count).view(np.uint64).reshape(-1, count)
+    texts = piece.gather(begins, 8 * count).view(np.uint64).reshape(-1, count)
     for index in range(count):
         unused = 8 * (8 * (index + 1) - widths).clip(0, 8)
         texts[:, index] &= np.uint64(0xFFFFFFFFFFFFFFFF) >> unused.view(np.uint64)
     strings: npt.NDArray[np.bytes_] = texts.view(f"S{8 * count}").reshape(-1)
-    for row in np.flatnonzero(begins > last):
-        strings[row] = block[begins[row] : ends[row]].tobytes()
     return strings
 
 
-def _texts(block: Bytes, begins: Int64s, ends: Int64s) -> pa.Array:
-    """Neighbours share an offset in Arrow, so every second string is the text before."""
-    offsets = np.empty(2 * len(begins) + 1, np.int32)
-    offsets[:-1:2], offsets[1::2], offsets[-1] = begins, ends, len(block)
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(block)]
-    both = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
-    return both.take(pa.array(np.arange(0, len(offsets) - 1, 2)))
-
-
-def _minutes(block: Bytes, begins: Int64s, zone: int) -> tuple[Int64s, Bools]:
+def _minutes(piece: _Piece, begins: Int64s, zone: int) -> tuple[Int64s, Bools]:
     """Minutes since 1970 of timestamps that have their digits in the right places."""
-    words = _gather(block, begins, 16).view(np.uint64).reshape(-1, 2).T & _LOW_HALVES
-    date, clock = words * 10 + (words >> 8)  # pairs of digits
+    words = piece.gather(begins, 16).view(np.uint64).reshape(-1, 2).T
+    # Lines are about in the order of time: each run of the same minute is read once.
+    is_other = (words[:, 1:] != words[:, :-1]).any(axis=0)
+    firsts = np.concatenate(([0], np.flatnonzero(is_other) + 1))[: len(begins)]
+    lengths = np.diff(firsts, append=len(begins))
+    date, clock = words[:, firsts] & _LOW_HALVES
+    date, clock = date * 10 + (date >> 8), clock * 10 + (clock >> 8)  # pairs of digits
     month, day, hour = _byte(date, 5), _byte(clock, 0), _byte(clock, 3)
     months = (_byte(date, 0) * 100 + _byte(date, 2) - _FIRST_YEAR) * 12 + month - 1
     is_valid = (
@@ -480,34 +564,41 @@ def _minutes(block: Bytes, begins: Int64s, zone: int) -> tuple[Int64s, Bools]:
     is_valid &= (day >= 1) & (day <= _MONTH_STARTS[months + 1] - month_starts)
     minutes = (month_starts + day - 1) * 1440 + hour * 60 + _byte(clock, 6) - zone
     is_valid &= (minutes >= 0) & (minutes < _END_MINUTE)
-    return minutes, is_valid
+    return np.repeat(minutes, lengths), np.repeat(is_valid, lengths)
 
 
 def _byte(words: Words, index: int) -> Int64s:
     return ((words >> (8 * index)) & 0xFF).view(np.int64)
 
 
-def _digits(block: Bytes, begins: Int64s, ends: Int64s) -> tuple[Words, Bools]:
-    """Whole numbers of up to 8 digits, which are the last bytes of a word."""
-    width = ends - begins
-    unused = (8 * (8 - np.clip(width, 1, 8))).view(np.uint64)
-    digits = (_gather(block, np.maximum(ends - 8, 0), 8).view(np.uint64) ^ _ZEROS) >> unused
-    is_valid = (width >= 1) & (width <= 8) & ((width == 1) | (digits & 0xFF != 0))  # 0, but not 007
-    is_valid &= ends >= 8  # else the block begins with `{"a":1,`
-    digits <<= unused  # as if filled up with zeros on the left
-    is_valid &= ((digits + _SIXES) | digits) & _HIGH_HALVES == 0
+def _digits(piece: _Piece, begins: Int64s, ends: Int64s) -> tuple[Words, Bools]:
+    """Whole numbers of up to 8 digits, the last one in the highest byte, zeros below the first."""
+    widths = (ends - begins).view(np.uint64)
+    digits = piece.gather(begins, 8).view(np.uint64)
+    is_valid = np.ones(len(begins), np.bool_)
+    if widths.max(initial=1) > 8 or widths.min(initial=1) == 0:
+        is_valid = widths - 1 < 8
+    first = digits & 0xFF
+    if first.min(initial=_ONE) < _ONE:
+        is_valid &= (first != ord("0")) | (widths == 1)  # 0, but not 007
+    digits ^= _ZEROS
+    digits <<= 64 - 8 * widths
+    # What is beyond a digit has a bit in its upper half, or gets one.
+    others = (digits + _SIXES) | digits
+    if np.bitwise_or.reduce(others) & _HIGH_HALVES:
+        is_valid &= others & _HIGH_HALVES == 0
     return digits, is_valid
 
 
-def _millionths(block: Bytes, begins: Int64s, ends: Int64s) -> tuple[Int64s, Bools]:
+def _millionths(piece: _Piece, begins: Int64s, ends: Int64s) -> tuple[Int64s, Bools]:
     """Of a whole number exactly, else of the double product, as the model has it."""
-    digits, is_valid = _digits(block, begins, ends)
+    digits, is_valid = _digits(piece, begins, ends)
     for factor, shift, mask in _DIGIT_STEPS:  # two neighbours become one number
         digits = np.bitwise_and(digits * factor + (digits >> shift), mask)
     millionths = digits.view(np.int64) * 1_000_000
-    others = np.flatnonzero(~is_valid & (ends > begins))
-    if len(others):
-        texts = _texts(block, begins[others], ends[others])
+    if not is_valid.all():
+        others = np.flatnonzero(~is_valid & (ends > begins))
+        texts = piece.texts(begins[others], ends[others])
         is_number = pc.match_substring_regex(texts, _JSON_NUMBER)
         # Arrow rounds a decimal to a double correctly, as Python's `float` does.
         values = (
@@ -521,13 +612,11 @@ def _millionths(block: Bytes, begins: Int64s, ends: Int64s) -> tuple[Int64s, Boo
     return millionths, is_valid
 
 
-def _are_numbers(block: Bytes, begins: Int64s, ends: Int64s) -> Bools:
-    is_number = _digits(block, begins, ends)[1]
+def _are_numbers(piece: _Piece, begins: Int64s, ends: Int64s) -> Bools:
+    is_number = _digits(piece, begins, ends)[1]
     others = np.flatnonzero(~is_number & (ends > begins))
     if len(others):
-        matches = pc.match_substring_regex(
-            _texts(block, begins[others], ends[others]), _JSON_NUMBER
-        )
+        matches = pc.match_substring_regex(piece.texts(begins[others], ends[others]), _JSON_NUMBER)
         is_number[others] = matches.to_numpy(zero_copy_only=False)
     return is_number
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401  registers the coders of the types below
-from pipeline.chunks import Chunk, parse_chunk
+from pipeline.chunks import Chunk, ParsedChunk, parse_chunk
 from pipeline.durations import MinuteSums
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter
 from pipeline.rows import Series
@@ -86,16 +91,54 @@ def check_group_by(group_by: Iterable[str]) -> None:
 
 
 class _ParseFn(beam.DoFn):
+    """Parses blocks in threads, while the next ones are being read; all else at once."""
+
     def __init__(self, event_name: str, group_by: tuple[str, ...]) -> None:
         self._event_name = event_name
         self._group_by = group_by
         self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
 
-    def process(self, lines: str | bytes | Chunk) -> Iterator[Any]:
-        sums, dead_letters, tally = parse_chunk(Chunk.of(lines), self._event_name, self._group_by)
-        for name, count in tally.counts().items():
+    def setup(self) -> None:
+        self._workers = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._workers)
+
+    def start_bundle(self) -> None:
+        self._parsing: deque[tuple[WindowedValue, Future[ParsedChunk]]] = deque()
+
+    def process(
+        self,
+        lines: str | bytes | Chunk,
+        element: WindowedValue = beam.DoFn.WindowedValueParam,
+    ) -> Iterator[Any]:
+        chunk = Chunk.of(lines)
+        if not chunk.is_block:
+            yield from self._outputs(parse_chunk(chunk, self._event_name, self._group_by))
+            return
+        while len(self._parsing) >= self._workers:
+            yield from self._next_outputs()
+        parsed = self._threads.submit(parse_chunk, chunk, self._event_name, self._group_by)
+        self._parsing.append((element.with_value(None), parsed))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._parsing:
+            yield from self._next_outputs()
+
+    def teardown(self) -> None:
+        self._threads.shutdown()
+
+    def _next_outputs(self) -> Iterator[Any]:
+        """The outputs of the block that was begun first, as of the element that it came in."""
+        element, parsed = self._parsing.popleft()
+        for output in self._outputs(parsed.result()):
+            if isinstance(output, TaggedOutput):
+                yield TaggedOutput(output.tag, element.with_value(output.value))
+            else:
+                yield element.with_value(output)
+
+    def _outputs(self, parsed: ParsedChunk) -> Iterator[Any]:
+        for name, count in parsed.tally.counts().items():
             self._counters[name].inc(count)
-        yield from sums
-        for dead_letter in dead_letters:
-            yield beam.pvalue.TaggedOutput(_REJECTED, dead_letter)
-        yield beam.pvalue.TaggedOutput(_TALLY, tally)
+        yield from parsed.sums
+        for dead_letter in parsed.dead_letters:
+            yield TaggedOutput(_REJECTED, dead_letter)
+        yield TaggedOutput(_TALLY, parsed.tally)

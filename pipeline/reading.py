@@ -116,8 +116,8 @@ def read_chunks(task: ReadTask, max_lines: int | None = None) -> Iterator[Chunk]
 class _Block(NamedTuple):
     source: str
     offset: int
-    data: bytes
-    is_cut: bool
+    data: bytes | memoryview
+    is_cut: bool = False
 
 
 def _blocks_of_sections(sections: Iterable[Section], block_bytes: int) -> Iterator[_Block]:
@@ -132,70 +132,84 @@ def _blocks_of_sections(sections: Iterable[Section], block_bytes: int) -> Iterat
 
 
 def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) -> Iterator[_Block]:
-    """The lines that start in a section, which `read` stands in front of."""
+    """The lines that start in a section, which `read` stands in front of.
+
+    What `read` gives is handed on as it is; only the line between two blocks is put together.
+    """
     _, source, start, stop = section
     # Before the first whole line stands the rest of one that belongs to the section before.
     skipping = start > 0
     offset = max(start - 1, 0)
-    carry = b""
+    carry = b""  # the beginning of the line at `offset`
     while True:
         beyond = offset + len(carry)
         left = block_bytes if stop is None else max(stop - beyond, _MIN_BLOCK_BYTES)
         block = read(max(min(block_bytes, left), len(_BYTE_ORDER_MARK)))
-        at_end = not block
+        begin = 0
         if skipping:
-            line_start = block.find(b"\n") + 1
-            offset += line_start or len(block)
-            if at_end or (stop is not None and offset >= stop):
+            begin = block.find(b"\n") + 1
+            offset += begin or len(block)
+            if not block or (stop is not None and offset >= stop):
                 return
-            if not line_start:
+            if not begin:
                 continue
-            block, skipping = block[line_start:], False
+            skipping = False
         elif offset == 0 and not carry and block.startswith(_BYTE_ORDER_MARK):
-            offset, block = len(_BYTE_ORDER_MARK), block[len(_BYTE_ORDER_MARK) :]
+            offset = begin = len(_BYTE_ORDER_MARK)
 
-        data = carry + block
-        first_end = data.find(b"\n", len(carry))
-        if (first_end if first_end >= 0 else len(data)) > MAX_LINE_BYTES:
-            yield _Block(source, offset, data[:_CUT_LINE_BYTES], True)
+        first_end = block.find(b"\n", begin) + 1
+        first_size = len(carry) + (first_end - 1 if first_end else len(block)) - begin
+        if first_size > MAX_LINE_BYTES:
+            yield _Block(source, offset, (carry + block[begin:])[:_CUT_LINE_BYTES], True)
             # What is left of it, here or in the blocks to come, is skipped like a first rest.
-            skipping = first_end < 0
-            offset += len(data) if skipping else first_end + 1
-            data = b"" if skipping else data[first_end + 1 :]
+            skipping = not first_end
+        elif not block:
+            if carry:
+                yield _Block(source, offset, carry)
+            return
+        elif not first_end:
+            carry += block[begin:]
+            continue
+        elif carry:
+            yield _Block(source, offset, carry + block[begin:first_end])
+        if carry or first_size > MAX_LINE_BYTES:
+            # The first line is done with: what is left of the block begins behind it.
+            end = first_end or len(block)
+            offset, begin, carry = offset + len(carry) + end - begin, end, b""
             if stop is not None and offset >= stop:
                 return
-        if at_end:
-            if data:
-                yield _Block(source, offset, data, False)
-            return
-        if stop is not None and offset + len(data) >= stop:
+
+        if stop is not None and offset + len(block) - begin >= stop:
             # The last line is the one that holds the byte before `stop`.
-            end = data.find(b"\n", max(stop - 1 - offset, 0)) + 1
+            end = block.find(b"\n", begin + max(stop - 1 - offset, 0)) + 1
             if end:
-                yield _Block(source, offset, data[:end], False)
+                yield _Block(source, offset, memoryview(block)[begin:end])
                 return
-        end = data.rfind(b"\n") + 1
-        if end:
-            yield _Block(source, offset, data[:end], False)
-        offset, carry = offset + end, data[end:]
+        end = block.rfind(b"\n", begin) + 1 or begin
+        if end > begin:
+            yield _Block(source, offset, memoryview(block)[begin:end])
+        offset, carry = offset + end - begin, block[end:]
 
 
 def _pack(blocks: Iterable[_Block], block_bytes: int) -> Iterator[Chunk]:
-    """Puts small blocks together into chunks, each line ended."""
-    parts: list[bytes] = []
+    """Puts small blocks together into chunks, each line ended; large ones need not be copied."""
+    parts: list[bytes | memoryview] = []
     origins: list[Origin] = []
     size = 0
     for source, offset, data, is_cut in blocks:
-        if parts and (is_cut or size + len(data) > block_bytes):
+        stands_alone = is_cut or len(data) > block_bytes // 8
+        if parts and (stands_alone or size + len(data) > block_bytes):
             yield Chunk(b"".join(parts), tuple(origins))
             parts, origins, size = [], [], 0
-        if is_cut:
-            yield Chunk(data, (Origin(0, source, offset),), is_cut=True)
-            continue
-        origins.append(Origin(size, source, offset))
-        # With CR LF, so that a CR which the file ends in stays in its line.
-        parts.append(data if data.endswith(b"\n") else data + b"\r\n")
-        size += len(parts[-1])
+        if not is_cut and data[-1:] != b"\n":
+            # With CR LF, so that a CR which the file ends in stays in its line.
+            data = bytes(data) + b"\r\n"
+        if stands_alone:
+            yield Chunk(data, (Origin(0, source, offset),), is_cut)
+        else:
+            origins.append(Origin(size, source, offset))
+            parts.append(data)
+            size += len(data)
     if parts:
         yield Chunk(b"".join(parts), tuple(origins))
 

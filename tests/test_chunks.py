@@ -2,7 +2,6 @@
 
 import base64
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -124,19 +123,16 @@ def _flat(
     lines=st.lists(st.sampled_from([*_LINES, line(), line(), line()]), min_size=1, max_size=40),
     end=st.sampled_from([b"\n", b"\r\n"]),
     group_by=st.sampled_from([(), ("client_name",), ("source_language", "client_name")]),
-    processors=st.integers(1, 4),
 )
 def test_lines_taken_all_at_once_are_the_same_as_one_by_one(
-    lines: list[bytes], end: bytes, group_by: tuple[str, ...], processors: int
+    lines: list[bytes], end: bytes, group_by: tuple[str, ...]
 ) -> None:
-    # So many usual lines that a shape is learned of them, in every part.
+    # So many usual lines that a shape is learned of them.
     data = end.join(lines + [line()] * 300 + lines)
     chunk = Chunk(data, (Origin(0, "a.json", 7), Origin(len(data) // 2, "b.json", 0)))
     one_by_one = parse_chunk(chunk, _NAME, group_by)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "WORTHWHILE_BYTES", 1)
-        patch.setattr(chunks, "_MIN_PART_BYTES", 1)
-        patch.setattr(os, "cpu_count", lambda: processors)
         at_once = parse_chunk(chunk, _NAME, group_by)
     assert _flat(at_once.sums) == _flat(one_by_one.sums)
     assert at_once.dead_letters == one_by_one.dead_letters
