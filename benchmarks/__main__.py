@@ -44,7 +44,7 @@ def main() -> None:
         except BenchmarkError as error:
             sys.exit(f"benchmarks: {error}")
     print(report.tables(results))
-    record = report.to_json(results, where, sys.argv[1:])
+    record = report.to_json(results, where, settings, arguments.runs)
     (results_folder / "benchmarks.json").write_text(json.dumps(record, indent=1) + "\n")
     if "events" in results:
         charts.time_over_events(results_folder / "events.svg", results["events"].measurements)

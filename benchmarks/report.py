@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 
 from benchmarks.measure import Measurements
-from benchmarks.suites import SuiteResult
+from benchmarks.suites import Settings, SuiteResult
 from benchmarks.tools import DUCKDB, Case
 
 _LIBRARIES = ("apache-beam", "pydantic", "numpy", "pyarrow", "duckdb", "polars")
@@ -45,12 +45,12 @@ def _processor() -> str:
 
 
 def to_json(
-    results: Mapping[str, SuiteResult], where: dict[str, object], arguments: Sequence[str]
+    results: Mapping[str, SuiteResult], where: dict[str, object], settings: Settings, runs: int
 ) -> dict[str, object]:
     """Everything, each run of each case included."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "benchmarks", *arguments],
+        "settings": {**asdict(settings), "runs": runs},
         "machine": where,
         "suites": {name: _suite_to_json(result) for name, result in results.items()},
     }

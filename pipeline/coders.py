@@ -64,7 +64,7 @@ class ChunkCoder(_VersionedCoder):
         return len(value.data)
 
     def _pack(self, value: Chunk) -> bytes:
-        head = json.dumps([value.is_cut, value.origins]).encode()
+        head = json.dumps([value.is_cut, value.origins], separators=(",", ":")).encode()
         return b"".join((struct.pack(">I", len(head)), head, value.data))
 
     def _unpack(self, payload: memoryview) -> Chunk:

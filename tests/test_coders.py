@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import coders
+from pipeline.chunks import Chunk, Origin
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
 from pipeline.events import DeadLetter, FieldError
 from pipeline.reading import ReadTask, Section
@@ -50,6 +51,10 @@ _GOLDEN: list[tuple[Any, str]] = [
     (
         ReadTask((Section("a", "é", 0, 7), Section("b.gz", "b.gz", 0, None))),
         b'\x01[["a","\\u00e9",0,7],["b.gz","b.gz",0,null]]'.hex(),
+    ),
+    (
+        Chunk(b"a\nb", (Origin(0, "é", 7), Origin(2, "b", 0))),
+        "01 00000022" + b'[false,[[0,"\\u00e9",7],[2,"b",0]]]a\nb'.hex(),
     ),
     (RowRun("a", 0, 3, -1, 2), b'\x01["a",0,3,-1,2]'.hex()),
     (
@@ -180,3 +185,11 @@ def test_values_come_back_as_they_were(value: Any) -> None:
     assert type(decoded) is type(value)
     assert _shown(decoded) == _shown(value)
     assert coder.encode(decoded) == coder.encode(value)
+
+
+def test_a_view_of_a_block_is_encoded_like_its_bytes_and_measured_without_that() -> None:
+    origins = (Origin(0, "a", 0),)
+    of_bytes, of_view = Chunk(b"bc\n", origins), Chunk(memoryview(b"abc\n")[1:], origins)
+    assert _coder(of_view).encode(of_view) == _coder(of_bytes).encode(of_bytes)
+    assert _coder(of_view).decode(_coder(of_view).encode(of_view)) == of_bytes
+    assert _coder(of_view).estimate_size(of_view) == 3

@@ -8,7 +8,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
 from runners import transform_pipeline
 from test_oracle import CHALLENGE_EVENTS, line
 
@@ -144,6 +144,25 @@ def test_the_windows_of_the_lines_do_not_matter() -> None:
         )
         sums = (lines | ParseEvents()).sums | beam.FlatMap(_by_minute)
         assert_that(sums, equal_to(_CHALLENGE_SUMS))
+
+
+def test_what_comes_of_a_block_stays_in_the_windows_of_the_block() -> None:
+    block = b"".join([*_LINES, b"{}\n"] * 100)
+    assert Chunk.of(block).is_block, "smaller ones are not parsed in threads"
+    with transform_pipeline() as p:
+        blocks = p | beam.Create([TimestampedValue(block, at) for at in (10, 70)])
+        parsed = blocks | beam.WindowInto(SlidingWindows(120, 60)) | ParseEvents()
+        expected = [(start, at) for at in (10, 70) for start in (at // 60 * 60 - 60, at // 60 * 60)]
+        for name, per_block in (("sums", 1), ("rejected", 100), ("tally", 1)):
+            found = getattr(parsed, name) | f"Windows of {name}" >> beam.Map(_start_and_timestamp)
+            assert_that(found, equal_to(expected * per_block), name)
+    assert _counts(p)["lines"] == 2 * 400
+
+
+def _start_and_timestamp(
+    _: Any, window: Any = beam.DoFn.WindowParam, timestamp: Any = beam.DoFn.TimestampParam
+) -> tuple[int, int]:
+    return int(window.start), int(timestamp)
 
 
 @pytest.mark.parametrize(
