@@ -31,15 +31,18 @@ Every line with an order of its own is the model's, and so are escapes.
 
 What it costs:
 
-ns of CPU per line of 234 bytes, one thread, blocks of 16 MB, together 300 to 350 (the
-model takes 3 500):
+ns of CPU per line of 233 bytes, one thread, together 220 to 250 (the model takes 3 700):
 
-    newlines 55, fixed texts 85, ends of slots 90, timestamps 30, two numbers 45,
-    sums per minute 30; a field of the series +20 to +30 (10 000 series: +250)
+    line ends and marks 60, timestamps 35 with the text around them, other texts and the ends
+    of values 80, two numbers 25, sums per minute 20; a field of the series +20 to +40
 
-RE2 takes 640 for the proof alone (`match_substring_regex` of whole lines), finding every
-quote 170 (`np.flatnonzero`: 1.2 cycles a byte), DuckDB's `read_json` with typed columns 350
-to 450 for the same sums, without being strict. Nearly all steps release the GIL.
+Fetching bytes from where each line has them is a third of that, so a text and the window
+behind it are fetched together (`_Slot`). RE2 takes 640 for the proof alone
+(`match_substring_regex` of whole lines), finding every quote 170 (`np.flatnonzero`), DuckDB's
+`read_json` 340 for three typed columns of the same lines, without being strict.
+
+Two threads take 2 700 to 3 000 ms of CPU for what one does in 2 000: they share a cache, and wait
+for each other's hold of the GIL around every step, however short.
 """
 
 from __future__ import annotations
@@ -63,11 +66,11 @@ Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 WORTHWHILE_BYTES: Final = 64 * 1024
-"""Below that (250 lines) the model is as fast: a call costs 0.8 ms, the model 3.5 µs a line."""
+"""Below that (250 lines) the model is as fast: a call costs 0.8 ms, the model 3.7 µs a line."""
 MAX_BLOCK_BYTES: Final = 1 << 28
 """So many lines at most that the sums in `_aggregate` stay exact."""
 
-_PIECE_BYTES: Final = 2 << 20  # at a time: more leaves the cache, less pays for calls and the GIL
+_PIECE_BYTES: Final = 3 << 20  # at a time: more leaves the cache, less pays for calls and the GIL
 _WORTHWHILE_LINES: Final = 64  # fewer are not worth another shape
 _MAX_SHAPES: Final = 16  # per block
 _MAX_TRIES: Final = 8  # samples per block that give no shape worth having
@@ -543,12 +546,12 @@ def _strings(piece: _Piece, begins: Int64s, ends: Int64s) -> npt.NDArray[np.byte
 
 def _minutes(piece: _Piece, begins: Int64s, zone: int) -> tuple[Int64s, Bools]:
     """Minutes since 1970 of timestamps that have their digits in the right places."""
-    words = piece.gather(begins, 16).view(np.uint64).reshape(-1, 2).T
+    date, clock = piece.gather(begins, 16).view(np.uint64).reshape(-1, 2).T
     # Lines are about in the order of time: each run of the same minute is read once.
-    is_other = (words[:, 1:] != words[:, :-1]).any(axis=0)
+    is_other = (date[1:] != date[:-1]) | (clock[1:] != clock[:-1])
     firsts = np.concatenate(([0], np.flatnonzero(is_other) + 1))[: len(begins)]
     lengths = np.diff(firsts, append=len(begins))
-    date, clock = words[:, firsts] & _LOW_HALVES
+    date, clock = date[firsts] & _LOW_HALVES, clock[firsts] & _LOW_HALVES
     date, clock = date * 10 + (date >> 8), clock * 10 + (clock >> 8)  # pairs of digits
     month, day, hour = _byte(date, 5), _byte(clock, 0), _byte(clock, 3)
     months = (_byte(date, 0) * 100 + _byte(date, 2) - _FIRST_YEAR) * 12 + month - 1
