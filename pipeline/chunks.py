@@ -148,8 +148,10 @@ class _Builder:
             self.reject(position, line, parsed.errors)
 
     def _accept(self, event: Event) -> None:
-        series = tuple(getattr(event, field) for field in self._group_by)
-        minutes, millionths = self._durations.setdefault(series, ([], []))
+        series = tuple([getattr(event, field) for field in self._group_by])
+        if series not in self._durations:
+            self._durations[series] = [], []
+        minutes, millionths = self._durations[series]
         minutes.append(event.minute)
         millionths.append(event.duration_millionths)
         self._accepted += 1
