@@ -41,8 +41,8 @@ behind it are fetched together (`_Slot`). RE2 takes 640 for the proof alone
 (`match_substring_regex` of whole lines), finding every quote 170 (`np.flatnonzero`), DuckDB's
 `read_json` 340 for three typed columns of the same lines, without being strict.
 
-Two threads take 2 700 to 3 000 ms of CPU for what one does in 2 000: they share a cache, and wait
-for each other's hold of the GIL around every step, however short.
+On two threads a line takes 340 to 380: they share a cache, and each waits for the other to let go
+of the GIL around every step, however short.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _MAX_SHAPES: Final = 16  # per block
 _MAX_TRIES: Final = 8  # samples per block that give no shape worth having
 _MAX_SAMPLE_BYTES: Final = 8192
 _ROOM_BYTES: Final = _MAX_SAMPLE_BYTES + 64  # behind a piece, for what is gathered at its end
-_MAX_ROOM: Final = 48  # of the window of a slot, for its value
+_MAX_VALUE_ROOM: Final = 48  # of the window of a slot
 _MAX_STRING_WINDOWS: Final = 16  # beyond the window: longer strings make a line the model's
 _MAX_SERIES_BYTES: Final = 64  # lines with longer names of series are the model's
 
@@ -127,7 +127,7 @@ class _Piece:
 
     Attributes:
         starts, ends: where its lines begin and end, without their line ends.
-        has_marks: whether some string may hold more than text: control characters, escapes.
+        has_specials: whether there are characters that no string of JSON holds as text.
         stop: where the next piece begins in the block.
     """
 
@@ -146,7 +146,7 @@ class _Piece:
             has_return = piece[stops - 1] == ord("\r")
             has_return[:1] &= stops[:1] > 0
             others = len(controls) - len(stops) - np.count_nonzero(has_return)
-        self.has_marks = bool(others or (piece == ord("\\")).any())
+        self.has_specials = bool(others or (piece == ord("\\")).any())
         if begin + size >= len(block) and piece[-1] != ord("\n"):
             stops, has_return = np.append(stops, len(piece)), np.append(has_return, False)
         self.starts = np.zeros_like(stops)
@@ -252,9 +252,9 @@ class _Slot:
         up_to_mark = hits ^ (hits - 1)
         sizes: npt.NDArray[np.uint8] = np.bitwise_count(up_to_mark)
         ends = begins + sizes
-        if piece.has_marks and not self.is_number:
-            marks = _words(_is_mark(window), self._width) & up_to_mark & ~text
-            is_same = marks == 0 if is_same is None else is_same & (marks == 0)
+        if piece.has_specials and not self.is_number:
+            specials = _words(_is_special(window), self._width) & up_to_mark & ~text
+            is_same = specials == 0 if is_same is None else is_same & (specials == 0)
         if sizes.max(initial=0) == self._width and not hits.all():
             rows = np.flatnonzero(hits == 0)
             is_same = np.ones(len(begins), np.bool_) if is_same is None else is_same
@@ -267,8 +267,10 @@ class _Slot:
         is_open = np.ones(len(rows), np.bool_)
         for _ in range(_MAX_STRING_WINDOWS):
             left = np.flatnonzero(is_open)
+            if not len(left):
+                break
             window = piece.gather(at[left], 64).view(np.uint8)
-            stops = _words(_is_mark(window) | (window == self._mark), 64)
+            stops = _words(_is_special(window) | (window == self._mark), 64)
             at[left] += _lowest_bit(stops)
             is_open[left] = stops == 0
         ends[rows] = at + 1
@@ -287,7 +289,7 @@ class _Shape:
 
     def add(self, text: bytes, key: bytes, value: bytes, mark: int, is_number: bool) -> None:
         """Adds a slot behind some text, of which a slot takes the end and no digits."""
-        room = min(len(value) * 4 // 3 + 2, _MAX_ROOM)
+        room = min(len(value) * 4 // 3 + 2, _MAX_VALUE_ROOM)
         digits_end = 1 + max((i for i, byte in enumerate(text) if byte < 10), default=-1)
         cut = max(digits_end, len(text) + room - 64)
         if cut:
@@ -427,10 +429,10 @@ def _words(flags: Bools, width: int) -> npt.NDArray[Any]:
     return words
 
 
-def _is_mark(text: Bytes) -> Bools:
-    """What no string of JSON holds as itself, but for the quote."""
-    is_mark: Bools = (text < ord(" ")) | (text == ord("\\"))
-    return is_mark
+def _is_special(text: Bytes) -> Bools:
+    """What no string of JSON holds as text, besides the quote: control characters, backslashes."""
+    is_special: Bools = (text < ord(" ")) | (text == ord("\\"))
+    return is_special
 
 
 def _rows_of_bad_utf8(piece: _Piece, first: int, stop: int) -> list[int]:

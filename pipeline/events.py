@@ -66,7 +66,7 @@ class Event(BaseModel):
     def minute(self) -> int:
         """The whole UTC minute of the event time, in minutes since 1970-01-01."""
         since_epoch = self.timestamp - EPOCH
-        # Three times as fast as a division by a timedelta.
+        # Half the time of a division by a timedelta: every line that the model parses pays it.
         return since_epoch.days * _DAY_MINUTES + since_epoch.seconds // 60
 
     @property

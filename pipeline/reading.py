@@ -159,8 +159,10 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
 
         first_end = block.find(b"\n", begin) + 1
         first_size = len(carry) + (first_end - 1 if first_end else len(block)) - begin
-        if first_size > MAX_LINE_BYTES:
-            yield _Block(source, offset, (carry + block[begin:])[:_CUT_LINE_BYTES], True)
+        is_too_long = first_size > MAX_LINE_BYTES
+        if is_too_long:
+            beginning = carry + block[begin : begin + _CUT_LINE_BYTES]
+            yield _Block(source, offset, beginning[:_CUT_LINE_BYTES], is_cut=True)
             # What is left of it, here or in the blocks to come, is skipped like a first rest.
             skipping = not first_end
         elif not block:
@@ -172,7 +174,7 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
             continue
         elif carry:
             yield _Block(source, offset, carry + block[begin:first_end])
-        if carry or first_size > MAX_LINE_BYTES:
+        if carry or is_too_long:
             # The first line is done with: what is left of the block begins behind it.
             end = first_end or len(block)
             offset, begin, carry = offset + len(carry) + end - begin, end, b""
