@@ -267,25 +267,29 @@ class _DecompressingReader:
     must be told from one that is whole, so the end of each stream is asked for.
     """
 
-    _INPUT_BYTES = 64 * 2**10
+    _INPUT_BYTES = 256 * 2**10
 
     def __init__(self, stream: _CountingReader, new_decompressor: Callable[[], Any]) -> None:
         self._stream = stream
         self._new_decompressor = new_decompressor
         self._decompressor = new_decompressor()
-        self._pending = bytearray()
+        self._rest = b""
 
     def read(self, size: int) -> bytes:
-        while len(self._pending) < size:
+        parts = [self._rest]
+        missing = size - len(self._rest)
+        while missing > 0:
             compressed = self._stream.read(self._INPUT_BYTES)
             if not compressed:
                 if not self._decompressor.eof:
                     raise EOFError("the compressed data is cut off")
                 break
-            self._pending += self._decompress(compressed)
-        data = bytes(self._pending[:size])
-        del self._pending[:size]
-        return data
+            parts.append(self._decompress(compressed))
+            missing -= len(parts[-1])
+        self._rest = b""
+        if missing < 0:
+            parts[-1], self._rest = parts[-1][:missing], parts[-1][missing:]
+        return b"".join(parts)
 
     def _decompress(self, compressed: bytes) -> bytes:
         output = b""
