@@ -21,6 +21,7 @@ from pipeline.events import (
 )
 from pipeline.rows import Series
 from pipeline.tally import Tally, first_of
+from pipeline.timeliness import Timeliness
 
 
 class Origin(NamedTuple):
@@ -37,12 +38,14 @@ class Chunk(NamedTuple):
     Lines end in LF or CR LF, the last one perhaps in nothing. `origins` ascend by position and
     begin at 0. `is_cut` marks a chunk that holds only the beginning of one line that is too long.
     `data` may be a view of the block that was read: a copy of each would take a third of the time
-    that parsing it takes.
+    that parsing it takes. `watermark` is how far event time was known to be when the chunk came, in
+    seconds since 1970-01-01 UTC; None for an input that is all there.
     """
 
     data: bytes | memoryview
     origins: tuple[Origin, ...]
     is_cut: bool = False
+    watermark: int | None = None
 
     @classmethod
     def of(cls, lines: str | bytes | Chunk) -> Chunk:
@@ -81,19 +84,28 @@ class ParsedChunk(NamedTuple):
 
     sums: list[tuple[Series, MinuteSums]]
     dead_letters: list[DeadLetter]
+    late: list[DeadLetter]
     tally: Tally
 
 
-def parse_chunk(chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> ParsedChunk:
-    """Sums up the events of a chunk by series and minute; `group_by` names the series' fields."""
-    builder = _Builder(chunk, event_name, group_by)
+def parse_chunk(
+    chunk: Chunk,
+    event_name: str,
+    group_by: tuple[str, ...],
+    timeliness: Timeliness | None = None,
+) -> ParsedChunk:
+    """Sums up the events of a chunk by series and minute; `group_by` names the series' fields.
+
+    Events that do not come in time are dead letters: late ones on a list of their own. Without a
+    `timeliness` all do.
+    """
+    builder = _Builder(chunk, event_name, group_by, timeliness)
     if chunk.is_cut:
         builder.reject(0, _whole_characters(bytes(chunk.data)), (LINE_TOO_LONG,))
     elif chunk.is_block:
         builder.add_block()
     else:
-        for position, line in chunk.lines():
-            builder.parse(position, line)
+        builder.add_lines()
     return builder.build()
 
 
@@ -109,10 +121,17 @@ def _whole_characters(cut: bytes) -> bytes:
 
 
 class _Builder:
-    def __init__(self, chunk: Chunk, event_name: str, group_by: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        chunk: Chunk,
+        event_name: str,
+        group_by: tuple[str, ...],
+        timeliness: Timeliness | None,
+    ) -> None:
         self._group_by = group_by
         self._chunk = chunk
         self._event_name = event_name
+        self._timeliness = timeliness
         self._blank = 0
         self._accepted = 0
         self._other_events: Counter[str] = Counter()
@@ -120,11 +139,22 @@ class _Builder:
         self._durations: dict[Series, tuple[list[int], list[int]]] = {}
         self._rejected: Counter[str] = Counter()
         self._dead_letters: list[DeadLetter] = []
+        self._late: list[DeadLetter] = []
+
+    def add_lines(self) -> None:
+        """Parses the lines one by one."""
+        for position, line in self._chunk.lines():
+            self.parse(position, line)
 
     def add_block(self) -> None:
         """Takes the usual lines all at once, and parses what is left one by one."""
         data = self._chunk.data
         block = sum_block(data, self._group_by, self._is_event)
+        if self._timeliness is not None and not all(
+            self._timeliness.holds_for_all(sums) for _, sums in block.sums
+        ):
+            self.add_lines()
+            return
         self._sums += block.sums
         self._accepted += block.accepted
         for start, end in zip(
@@ -141,11 +171,24 @@ class _Builder:
             return
         parsed = parse_line(line, self._event_name)
         if isinstance(parsed, Event):
-            self._accept(parsed)
+            if self._timeliness is None or self._is_in_time(
+                self._timeliness, position, line, parsed
+            ):
+                self._accept(parsed)
         elif isinstance(parsed, OtherEvent):
             self._other_events[parsed.event_name] += 1
         else:
             self.reject(position, line, parsed.errors)
+
+    def _is_in_time(self, timeliness: Timeliness, position: int, line: bytes, event: Event) -> bool:
+        if timeliness.is_late(event.minute):
+            source, offset = self._chunk.place(position)
+            self._late.append(DeadLetter.of(source, offset, line, (timeliness.late_error,)))
+            return False
+        if timeliness.is_from_the_future(event):
+            self.reject(position, line, (timeliness.future_error,))
+            return False
+        return True
 
     def _accept(self, event: Event) -> None:
         series = tuple([getattr(event, field) for field in self._group_by])
@@ -173,5 +216,6 @@ class _Builder:
             self._other_events,
             self._rejected,
             first_of(self._dead_letters),
+            len(self._late),
         )
-        return ParsedChunk(sums, self._dead_letters, tally)
+        return ParsedChunk(sums, self._dead_letters, self._late, tally)

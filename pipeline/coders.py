@@ -21,8 +21,10 @@ from pipeline.chunks import Chunk, Origin
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
 from pipeline.events import EPOCH, DeadLetter, FieldError
 from pipeline.reading import ReadTask, Section
-from pipeline.rows import Row, RowBlock
+from pipeline.rolling import Dates
+from pipeline.rows import Row, RowBlock, StateKey
 from pipeline.runs import RowRun
+from pipeline.silences import Silences
 from pipeline.tally import Tally
 
 _VERSION = b"\x01"
@@ -57,20 +59,21 @@ class _VersionedCoder(Coder):
 
 
 class ChunkCoder(_VersionedCoder):
-    """Whether it is cut and the origins as JSON behind its length, then the data."""
+    """All but the data as JSON behind its length, then the data."""
 
     def estimate_size(self, value: Chunk) -> int:
         # Runners ask for it far more often than they encode: steps that are fused do not.
         return len(value.data)
 
     def _pack(self, value: Chunk) -> bytes:
-        head = json.dumps([value.is_cut, value.origins], separators=(",", ":")).encode()
+        fields = [value.origins, value.is_cut, value.watermark]
+        head = json.dumps(fields, separators=(",", ":")).encode()
         return b"".join((struct.pack(">I", len(head)), head, value.data))
 
     def _unpack(self, payload: memoryview) -> Chunk:
         (length,) = struct.unpack_from(">I", payload)
-        is_cut, origins = json.loads(bytes(payload[4 : 4 + length]))
-        return Chunk(bytes(payload[4 + length :]), tuple(Origin(*each) for each in origins), is_cut)
+        origins, *rest = json.loads(bytes(payload[4 : 4 + length]))
+        return Chunk(bytes(payload[4 + length :]), tuple(Origin(*each) for each in origins), *rest)
 
 
 class DurationSumCoder(_VersionedCoder):
@@ -148,7 +151,8 @@ class RowCoder(_JsonCoder):
 
     def _to_json(self, value: Row) -> Any:
         date = (value.date - EPOCH) // _MICROSECOND
-        return [value.series, date, value.average, value.count, value.total_millionths]
+        sums = (value.count, value.total_millionths)
+        return [value.series, date, value.average, *sums, value.revision]
 
     def _from_json(self, value: Any) -> Row:
         series, date, *rest = value
@@ -179,6 +183,41 @@ class TallyCoder(_JsonCoder):
         return Tally(**value, other_events=names, rejected=reasons, first_rejected=tuple(letters))
 
 
+class StateKeyCoder(_JsonCoder):
+    """The fields in order."""
+
+    def _to_json(self, value: StateKey) -> Any:
+        return [value.series, value.hour]
+
+    def _from_json(self, value: Any) -> StateKey:
+        series, hour = value
+        return StateKey(tuple(series), hour)
+
+
+class SilencesCoder(_JsonCoder):
+    """The fields in order."""
+
+    def _to_json(self, value: Silences) -> Any:
+        return [value.minutes, value.given, value.reached, value.has_past]
+
+    def _from_json(self, value: Any) -> Silences:
+        minutes, given, *rest = value
+        return Silences(minutes, [Dates(*dates) for dates in given], *rest)
+
+
+class RevisionsCoder(_JsonCoder):
+    """Dates (in minutes since 1970-01-01), each with its revision, total and count."""
+
+    def _to_json(self, value: dict[int, tuple[int, DurationSum]]) -> Any:
+        return [
+            [date, revision, total.total_millionths, total.count]
+            for date, (revision, total) in sorted(value.items())
+        ]
+
+    def _from_json(self, value: Any) -> dict[int, tuple[int, DurationSum]]:
+        return {date: (revision, DurationSum(*total)) for date, revision, *total in value}
+
+
 class ReadTaskCoder(_JsonCoder):
     """The sections, and the fields of each in order."""
 
@@ -207,6 +246,7 @@ _CODERS: dict[type, Callable[[], Coder]] = {
     MinuteSums: MinuteSumsCoder,
     RowBlock: RowBlockCoder,
     Row: RowCoder,
+    StateKey: StateKeyCoder,
     DeadLetter: DeadLetterCoder,
     RowRun: RowRunCoder,
     Tally: TallyCoder,

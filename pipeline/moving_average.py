@@ -10,23 +10,33 @@ from typing import Literal
 import apache_beam as beam
 from apache_beam.coders import Coder
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import (
     FixedWindows,
     GlobalWindows,
+    IntervalWindow,
     SlidingWindows,
     TimestampedValue,
+    WindowFn,
 )
+from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.coders import DurationSumCoder
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
 from pipeline.parsing import ParsedEvents
+from pipeline.revisions import Average, EmptyRows, Revise
 from pipeline.rolling import LEAP_YEAR_MINUTES, SeriesRows, Until
 from pipeline.rows import Row, RowBlock, Series
+from pipeline.silences import SilenceRules
 
 Plan = Literal["rolling", "windows"]
 
 _MINUTE_SECONDS = 60
 _HOUR_MINUTES = 60
+_DAY_MINUTES = 24 * 60
+
+# How much later than when it was taken for timely an event may reach a later step.
+_IN_FLIGHT_SECONDS = 3600
 
 _logger = logging.getLogger(__name__)
 
@@ -73,31 +83,47 @@ class MeanDurationCombineFn(_AddDurationsCombineFn):
 class MovingAverage(beam.PTransform):
     """For every minute, the mean duration of the events of the `window_minutes` before it.
 
-    Takes `ParsedEvents`, or their `sums` (`tuple[Series, MinuteSums]`), bounded and in the global
-    window; gives `Row`s in the global window, in no order. The rows are those that
-    `pipeline.rolling.SeriesRows` defines, and their averages are correctly rounded.
+    Takes `ParsedEvents`, or their `sums` (`tuple[Series, MinuteSums]`) in the global window; gives
+    `Row`s in the global window, in no order. The rows are those that `pipeline.rolling.SeriesRows`
+    defines, and their averages are correctly rounded.
+
+    Of unbounded sums each row comes when the watermark passes its date, with the `revision` 0, and
+    again, with the next one, whenever an event comes late. At their highest revisions they are the
+    rows of a bounded input of the same events with `until="drain"`. A series that has fallen silent
+    has empty rows more, until its silence is longer than `max_gap_minutes`; then it leaves no state
+    behind. No sum is dropped that comes within the allowed lateness of the sums' windowing, which
+    `ParseEvents` sets and sees to.
 
     Args:
-        window_minutes, until, max_gap_minutes, decimals: as in `SeriesRows`.
+        window_minutes, decimals: as in `SeriesRows`.
+        until: as in `SeriesRows`, of bounded sums only; `"last"` if it is not given.
+        max_gap_minutes: as in `SeriesRows`; if it is not given a leap year, and of unbounded sums a
+            day, or the window where that is longer.
         plan: `"rolling"` passes once over the minutes of a series; `"windows"` assigns them to
-            Beam's `SlidingWindows` and combines each window with `MeanDurationCombineFn`.
+            Beam's `SlidingWindows` and combines each window with `MeanDurationCombineFn`. If it is
+            not given bounded sums take the first, unbounded ones always the second.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of its range, or makes no sense for unbounded sums.
 
-    Counts `series`, and `gaps` that were too long to be filled, in the namespace of this class.
+    Counts `series`, and `gaps` that were too long to be filled, in the namespace of this class; of
+    unbounded sums in that of `pipeline.revisions.EmptyRows`.
     """
 
     window_minutes: int
-    until: Until = "last"
-    max_gap_minutes: int = LEAP_YEAR_MINUTES
+    until: Until | None = None
+    max_gap_minutes: int | None = None
     decimals: int | None = None
-    plan: Plan = "rolling"
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         self._blocks()
 
     def expand(self, sums: ParsedEvents | beam.PCollection) -> beam.PCollection:
+        if isinstance(sums, ParsedEvents):
+            sums = sums.sums
+        if not sums.is_bounded:
+            return sums | "Live" >> self._live()
         return (
             sums
             | "Blocks" >> self._blocks()
@@ -105,8 +131,20 @@ class MovingAverage(beam.PTransform):
         )
 
     def _blocks(self) -> MovingAverageBlocks:
-        rows = SeriesRows(self.window_minutes, self.until, self.max_gap_minutes, self.decimals)
-        return MovingAverageBlocks(rows, self.plan)
+        rows = self._rows(self.until or "last", LEAP_YEAR_MINUTES)
+        return MovingAverageBlocks(rows, self.plan or "rolling")
+
+    def _live(self) -> LiveRows:
+        if self.until is not None:
+            raise ValueError("until makes no sense for unbounded sums: they have no last row")
+        if self.plan == "rolling":
+            raise ValueError("plan is 'windows' for unbounded sums, not 'rolling'")
+        return LiveRows(self._rows("drain", max(_DAY_MINUTES, self.window_minutes)))
+
+    def _rows(self, until: Until, max_gap_minutes: int) -> SeriesRows:
+        if self.max_gap_minutes is not None:
+            max_gap_minutes = self.max_gap_minutes
+        return SeriesRows(self.window_minutes, until, max_gap_minutes, self.decimals)
 
 
 @dataclass(eq=False)
@@ -129,7 +167,7 @@ class MovingAverageBlocks(beam.PTransform):
         return (
             sums
             | "Panes" >> _SumPanes()
-            | "Windows" >> _AverageWindows(self.rows.window_minutes, self.rows.decimals)
+            | "Windows" >> _AverageWindows(self.rows)
             | "Gather" >> beam.GroupByKey()
             | "Fill" >> beam.ParDo(_FillFn(self.rows)).with_output_types(RowBlock)
         )
@@ -164,23 +202,64 @@ class _RollFn(_SeriesFn):
 
 
 class _FillFn(_SeriesFn):
-    def process(
-        self, element: tuple[Series, Iterable[tuple[int, MeanDuration]]]
-    ) -> Iterator[RowBlock]:
+    def process(self, element: tuple[Series, Iterable[Average]]) -> Iterator[RowBlock]:
         series, windows = element
         block = RowBlock.of(series, sorted(windows))
         self._count(series, len(self._rows.spans_of_windows(block.windows.minutes)) - 1)
         yield from self._rows.fill(block)
 
 
+@dataclass(eq=False)
+class LiveRows(beam.PTransform):
+    """The rows of unbounded sums: see `MovingAverage`.
+
+    What comes late is a pane of its own, of its minute and of each window, and only the rows at the
+    end add it to what came before. If a step before accumulated its panes, the next one would count
+    twice what came in time. (And Prism holds the watermark back for windows that accumulate.)
+    """
+
+    rows: SeriesRows
+
+    def expand(self, sums: beam.PCollection) -> beam.PCollection:
+        lateness = int(sums.windowing.allowed_lateness.micros // 1_000_000) + _IN_FLIGHT_SECONDS
+        retention = -(-lateness // _MINUTE_SECONDS)
+        rules = SilenceRules(self.rows.window_minutes, self.rows.max_gap_minutes, retention)
+        panes = sums | "Panes" >> _SumPanes(lateness)
+        averages = panes | "Windows" >> _AverageWindows(self.rows, lateness)
+        empty = panes | "Minutes" >> _MinutesOfPanes() | "EmptyRows" >> EmptyRows(rules)
+        return (
+            (averages, empty)
+            | "Flatten" >> beam.Flatten()
+            | "Revise" >> Revise(retention, self.rows.decimals)
+        )
+
+
+def _into(windows: WindowFn, lateness_seconds: int | None) -> beam.WindowInto:
+    """Windows that give a pane at the watermark and, with a lateness, one for all that is late."""
+    if lateness_seconds is None:
+        return beam.WindowInto(windows)
+    return beam.WindowInto(
+        windows,
+        trigger=AfterWatermark(late=AfterCount(1)),
+        accumulation_mode=AccumulationMode.DISCARDING,
+        allowed_lateness=lateness_seconds,
+    )
+
+
+@dataclass(eq=False)
 class _SumPanes(beam.PTransform):
-    """Adds the sums of each series and minute up into one pane, before windows multiply them."""
+    """Adds the sums of each series and minute up into one pane, before windows multiply them.
+
+    What comes late, up to `lateness_seconds`, is a pane of its own.
+    """
+
+    lateness_seconds: int | None = None
 
     def expand(self, sums: beam.PCollection) -> beam.PCollection:
         return (
             sums
             | "Minutes" >> beam.FlatMap(_minutes).with_output_types(tuple[Series, DurationSum])
-            | "FixedWindows" >> beam.WindowInto(FixedWindows(_MINUTE_SECONDS))
+            | "FixedWindows" >> _into(FixedWindows(_MINUTE_SECONDS), self.lateness_seconds)
             | "Sum" >> beam.CombinePerKey(SumDurationsCombineFn())
         )
 
@@ -197,38 +276,68 @@ class _AverageWindows(beam.PTransform):
 
     The key is extended by the hour in which a window ends: FnApiRunner takes a time quadratic in
     the number of windows of a key (10 080 panes of one series: 52 s, with the hour 3 s).
+
+    What comes late, up to `lateness_seconds`, is averaged by itself where a window has ended.
     """
 
-    window_minutes: int
-    decimals: int | None
+    rows: SeriesRows
+    lateness_seconds: int | None = None
 
     def expand(self, panes: beam.PCollection) -> beam.PCollection:
-        size = self.window_minutes * _MINUTE_SECONDS
+        windows = SlidingWindows(self.rows.window_minutes * _MINUTE_SECONDS, _MINUTE_SECONDS)
         return (
             panes
-            | "SlidingWindows" >> beam.WindowInto(SlidingWindows(size, _MINUTE_SECONDS))
+            | "SlidingWindows" >> _into(windows, self.lateness_seconds)
             | "AddHour"
-            >> beam.Map(_add_hour).with_output_types(tuple[tuple[Series, int], DurationSum])
-            | "Mean" >> beam.CombinePerKey(MeanDurationCombineFn(self.decimals))
-            | "Date" >> beam.Map(_date).with_output_types(tuple[Series, tuple[int, MeanDuration]])
+            >> beam.ParDo(_AddHourFn()).with_output_types(tuple[tuple[Series, int], DurationSum])
+            | "Mean" >> beam.CombinePerKey(MeanDurationCombineFn(self.rows.decimals))
+            | "Date" >> beam.Map(_date).with_output_types(tuple[Series, Average])
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
         )
 
 
-def _add_hour(
-    pane: tuple[Series, DurationSum], window: beam.DoFn.WindowParam = beam.DoFn.WindowParam
-) -> tuple[tuple[Series, int], DurationSum]:
-    series, duration_sum = pane
-    return (series, _date_of(window) // _HOUR_MINUTES), duration_sum
+class _AddHourFn(beam.DoFn):
+    """Extends the key of each pane by the hour of its window, and times it at the window's end.
+
+    With the pane's own time, a runner that holds the watermark back for what waits in a window (as
+    Prism does) would hold it back as long as the window is.
+    """
+
+    def process(
+        self,
+        pane: tuple[Series, DurationSum],
+        window: IntervalWindow = beam.DoFn.WindowParam,
+    ) -> Iterator[WindowedValue]:
+        series, duration_sum = pane
+        element = (series, _date_of(window) // _HOUR_MINUTES), duration_sum
+        yield WindowedValue(element, window.max_timestamp(), (window,))
 
 
 def _date(
     element: tuple[tuple[Series, int], MeanDuration],
-    window: beam.DoFn.WindowParam = beam.DoFn.WindowParam,
-) -> tuple[Series, tuple[int, MeanDuration]]:
+    window: IntervalWindow = beam.DoFn.WindowParam,
+) -> tuple[Series, Average]:
     (series, _), average = element
     return series, (_date_of(window), average)
 
 
-def _date_of(window: beam.window.IntervalWindow) -> int:
+class _MinutesOfPanes(beam.PTransform):
+    """The minutes in which each series has events."""
+
+    def expand(self, panes: beam.PCollection) -> beam.PCollection:
+        return (
+            panes
+            | "Minute" >> beam.Map(_minute).with_output_types(tuple[Series, int])
+            | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
+        )
+
+
+def _minute(
+    pane: tuple[Series, DurationSum], window: IntervalWindow = beam.DoFn.WindowParam
+) -> tuple[Series, int]:
+    series, _ = pane
+    return series, _date_of(window) - 1
+
+
+def _date_of(window: IntervalWindow) -> int:
     return int(window.end.micros // (_MINUTE_SECONDS * 1_000_000))

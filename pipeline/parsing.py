@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,16 +13,20 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401  registers the coders of the types below
+from pipeline.arrival import StampArrival
 from pipeline.chunks import Chunk, ParsedChunk, parse_chunk
 from pipeline.durations import MinuteSums
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter
 from pipeline.rows import Series
 from pipeline.tally import Tally
+from pipeline.timeliness import Timeliness
 
 _REJECTED = "rejected"
+_LATE = "late"
 _TALLY = "tally"
 
 
@@ -31,11 +36,13 @@ class ParsedEvents(NamedTuple):
     Attributes:
         sums: `tuple[Series, MinuteSums]`, the durations of a series' events by minute.
         rejected: `DeadLetter`, one for each line that is no valid event.
+        late: `DeadLetter`, one for each valid event that came too late; none of a bounded input.
         tally: `Tally`, to be added up: every line is in exactly one.
     """
 
     sums: beam.PCollection
     rejected: beam.PCollection
+    late: beam.PCollection
     tally: beam.PCollection
 
 
@@ -46,16 +53,25 @@ class ParseEvents(beam.PTransform):
     Takes `str` or `bytes` (a line, with or without its end, or several) or `Chunk`s, in any
     windowing, and gives `ParsedEvents`. What a valid event is, `pipeline.events.Event` defines.
 
-    Counts `lines`, `blank`, `other_events`, `accepted` and `rejected` in the namespace of this
-    class; the first is the sum of the others. Nothing that a line holds raises.
+    Of unbounded lines each event is, as a whole, in the sums or late: it is late if the watermark
+    at which its line comes has reached the end of the event's minute and the allowed lateness
+    more. The sums are in the global window and carry the allowed lateness in their windowing, for
+    `MovingAverage`, which does not lose any of them.
+
+    Counts `lines`, `blank`, `other_events`, `accepted`, `rejected` and `late` in the namespace of
+    this class; the first is the sum of the others. Nothing that a line holds raises.
 
     Args:
         event_name: which events are measured; others are only counted.
         group_by: the fields whose distinct values make up the series, of `GROUP_FIELDS`;
             with none there is one series, `()`.
+        allowed_lateness_seconds: how long after the end of its minute, in event time, an event of
+            an unbounded input may come.
+        max_future_seconds: an event of an unbounded input that is further ahead of the clock on the
+            wall is rejected, with an error of the type `future`.
 
     Raises:
-        ValueError: `group_by` names another field, or one twice.
+        ValueError: `group_by` names another field, or one twice; a number of seconds is negative.
 
     Example:
         >>> import apache_beam as beam
@@ -68,16 +84,37 @@ class ParseEvents(beam.PTransform):
 
     event_name: str = DEFAULT_EVENT_NAME
     group_by: tuple[str, ...] = ()
+    allowed_lateness_seconds: int = 600
+    max_future_seconds: int = 300
 
     def __post_init__(self) -> None:
         check_group_by(self.group_by)
+        for name in ("allowed_lateness_seconds", "max_future_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} may not be negative, as {getattr(self, name)} is")
 
     def expand(self, lines: beam.PCollection) -> ParsedEvents:
-        parse = beam.ParDo(_ParseFn(self.event_name, tuple(self.group_by))).with_output_types(
-            tuple[Series, MinuteSums], **{_REJECTED: DeadLetter, _TALLY: Tally}
+        is_bounded = lines.is_bounded
+        if not is_bounded:
+            lines = lines | "StampArrival" >> StampArrival(self.allowed_lateness_seconds)
+        parse = beam.ParDo(
+            _ParseFn(
+                self.event_name,
+                tuple(self.group_by),
+                self.allowed_lateness_seconds,
+                self.max_future_seconds,
+            )
+        ).with_output_types(
+            tuple[Series, MinuteSums],
+            **{_REJECTED: DeadLetter, _LATE: DeadLetter, _TALLY: Tally},
         )
-        outputs = lines | "Parse" >> parse.with_outputs(_REJECTED, _TALLY, main="sums")
-        return ParsedEvents(outputs.sums, outputs[_REJECTED], outputs[_TALLY])
+        outputs = lines | "Parse" >> parse.with_outputs(_REJECTED, _LATE, _TALLY, main="sums")
+        sums = outputs.sums
+        if not is_bounded:
+            sums = sums | "AllowLateness" >> beam.WindowInto(
+                GlobalWindows(), allowed_lateness=self.allowed_lateness_seconds
+            )
+        return ParsedEvents(sums, outputs[_REJECTED], outputs[_LATE], outputs[_TALLY])
 
 
 def check_group_by(group_by: Iterable[str]) -> None:
@@ -93,10 +130,19 @@ def check_group_by(group_by: Iterable[str]) -> None:
 class _ParseFn(beam.DoFn):
     """Parses blocks in threads, while the next ones are being read; all else at once."""
 
-    def __init__(self, event_name: str, group_by: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        event_name: str,
+        group_by: tuple[str, ...],
+        allowed_lateness_seconds: int,
+        max_future_seconds: int,
+    ) -> None:
         self._event_name = event_name
         self._group_by = group_by
+        self._allowed_lateness_seconds = allowed_lateness_seconds
+        self._max_future_seconds = max_future_seconds
         self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
+        self._late = Metrics.counter(ParseEvents, _LATE)
 
     def setup(self) -> None:
         self._workers = os.cpu_count() or 1
@@ -111,12 +157,17 @@ class _ParseFn(beam.DoFn):
         element: WindowedValue = beam.DoFn.WindowedValueParam,
     ) -> Iterator[Any]:
         chunk = Chunk.of(lines)
+        timeliness = None
+        if chunk.watermark is not None:
+            lateness, future = self._allowed_lateness_seconds, self._max_future_seconds
+            timeliness = Timeliness(chunk.watermark, lateness, time.time(), future)
+        arguments = chunk, self._event_name, self._group_by, timeliness
         if not chunk.is_block:
-            yield from self._outputs(parse_chunk(chunk, self._event_name, self._group_by))
+            yield from self._outputs(parse_chunk(*arguments))
             return
         while len(self._parsing) >= self._workers:
             yield from self._next_outputs()
-        parsed = self._threads.submit(parse_chunk, chunk, self._event_name, self._group_by)
+        parsed = self._threads.submit(parse_chunk, *arguments)
         self._parsing.append((element.with_value(None), parsed))
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -138,7 +189,11 @@ class _ParseFn(beam.DoFn):
     def _outputs(self, parsed: ParsedChunk) -> Iterator[Any]:
         for name, count in parsed.tally.counts().items():
             self._counters[name].inc(count)
+        if parsed.tally.late:
+            self._late.inc(parsed.tally.late)
         yield from parsed.sums
         for dead_letter in parsed.dead_letters:
             yield TaggedOutput(_REJECTED, dead_letter)
+        for dead_letter in parsed.late:
+            yield TaggedOutput(_LATE, dead_letter)
         yield TaggedOutput(_TALLY, parsed.tally)

@@ -16,6 +16,15 @@ from pipeline.events import EPOCH
 Series = tuple[str, ...]
 """The values of the group fields, in the order asked for; `()` is the whole input."""
 
+
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """What state is kept by: a series, and the hour (since 1970-01-01) of its rows, or None."""
+
+    series: Series
+    hour: int | None = None
+
+
 EmptyValue = Literal["0", "null", "skip"]
 
 
@@ -24,7 +33,9 @@ class Row:
     """The deliveries of `series` in the window that ends, exclusively, at `date` (UTC).
 
     `average` is the double nearest to their exact mean duration, None where there are none;
-    `total_millionths` is the exact sum of their durations and `count` their number.
+    `total_millionths` is the exact sum of their durations and `count` their number. `revision`
+    counts how often the row has been emitted before with fewer deliveries; None where all are there
+    from the start.
     """
 
     series: Series
@@ -32,6 +43,7 @@ class Row:
     average: float | None
     count: int
     total_millionths: int
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,10 +16,11 @@ MAX_NAMES = 1_000
 class Tally:
     """Counts of lines: a commutative monoid with `Tally()` as zero and `+` as its operation.
 
-    `lines = blank + accepted + the sum of other_events + the sum of rejected`. `other_events` maps
-    names and `rejected` reasons (the first error of a line) to numbers of lines; names beyond the
-    thousand most frequent are counted together under the empty name. `first_rejected` holds the
-    first few dead letters by source and offset.
+    `lines = blank + accepted + the sum of other_events + the sum of rejected + late`, the last of
+    which only an input without end has. `other_events` maps names and `rejected` reasons (the first
+    error of a line) to numbers of lines; names beyond the thousand most frequent are counted
+    together under the empty name. `first_rejected` holds the first few dead letters by source and
+    offset.
     """
 
     blank: int = 0
@@ -27,6 +28,7 @@ class Tally:
     other_events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     first_rejected: tuple[DeadLetter, ...] = ()
+    late: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -35,15 +37,16 @@ class Tally:
             _bounded(self.other_events + other.other_events),
             self.rejected + other.rejected,
             first_of([*self.first_rejected, *other.first_rejected]),
+            self.late + other.late,
         )
 
     @property
     def non_blank(self) -> int:
         """The lines that hold something."""
-        return self.accepted + self.other_events.total() + self.rejected.total()
+        return self.accepted + self.other_events.total() + self.rejected.total() + self.late
 
     def counts(self) -> dict[str, int]:
-        """The equation of lines: the first is the sum of the others."""
+        """The equation of lines: the first is the sum of the others and of `late`."""
         return {
             "lines": self.blank + self.non_blank,
             "blank": self.blank,
