@@ -247,6 +247,7 @@ _CODERS: dict[type, Callable[[], Coder]] = {
     RowBlock: RowBlockCoder,
     Row: RowCoder,
     StateKey: StateKeyCoder,
+    Silences: SilencesCoder,
     DeadLetter: DeadLetterCoder,
     RowRun: RowRunCoder,
     Tally: TallyCoder,

@@ -4,6 +4,7 @@ import base64
 import math
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 import oracle
 import pytest
@@ -15,6 +16,7 @@ from pipeline import chunks
 from pipeline.chunks import Chunk, Origin, parse_chunk
 from pipeline.durations import DurationSum, MinuteSums
 from pipeline.events import LINE_TOO_LONG
+from pipeline.timeliness import Timeliness
 
 _NAME = "translation_delivered"
 
@@ -90,7 +92,7 @@ def test_every_line_counts_once_as_the_oracle_says(
 ) -> None:
     data = b"".join(text + end for text, end in lines)
     chunk = Chunk(data, (Origin(0, "events.json", 50),))
-    sums, dead_letters, tally = parse_chunk(chunk, _NAME, group_by)
+    sums, dead_letters, _, tally = parse_chunk(chunk, _NAME, group_by)
 
     assert tally.counts() == vars(oracle.counts_of(data))
     assert [letter.offset - 50 for letter in dead_letters] == [
@@ -118,29 +120,36 @@ def _flat(
     return total
 
 
+# 2018-12-26 18:10 to 18:14, in seconds since 1970-01-01.
+_AROUND_1811 = st.integers(1_545_847_800, 1_545_848_040)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     lines=st.lists(st.sampled_from([*_LINES, line(), line(), line()]), min_size=1, max_size=40),
     end=st.sampled_from([b"\n", b"\r\n"]),
     group_by=st.sampled_from([(), ("client_name",), ("source_language", "client_name")]),
+    timeliness=st.none()
+    | st.builds(Timeliness, _AROUND_1811, st.sampled_from([0, 60]), _AROUND_1811, st.just(60)),
 )
 def test_lines_taken_all_at_once_are_the_same_as_one_by_one(
-    lines: list[bytes], end: bytes, group_by: tuple[str, ...]
+    lines: list[bytes], end: bytes, group_by: tuple[str, ...], timeliness: Timeliness | None
 ) -> None:
     # So many usual lines that a shape is learned of them.
     data = end.join(lines + [line()] * 300 + lines)
     chunk = Chunk(data, (Origin(0, "a.json", 7), Origin(len(data) // 2, "b.json", 0)))
-    one_by_one = parse_chunk(chunk, _NAME, group_by)
+    one_by_one = parse_chunk(chunk, _NAME, group_by, timeliness)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "WORTHWHILE_BYTES", 1)
-        at_once = parse_chunk(chunk, _NAME, group_by)
+        at_once = parse_chunk(chunk, _NAME, group_by, timeliness)
     assert _flat(at_once.sums) == _flat(one_by_one.sums)
     assert at_once.dead_letters == one_by_one.dead_letters
+    assert at_once.late == one_by_one.late
     assert at_once.tally == one_by_one.tally
 
 
 def test_the_challenge_events_are_summed_up_by_minute() -> None:
-    ((series, sums),), dead_letters, tally = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
+    ((series, sums),), dead_letters, _, tally = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
     assert series == ()
     assert list(sums) == [
         (25_764_131, DurationSum(20_000_000, 1)),
@@ -152,13 +161,14 @@ def test_the_challenge_events_are_summed_up_by_minute() -> None:
 
 
 def test_series_are_the_values_of_the_group_fields_in_the_order_asked_for() -> None:
-    sums, _, _ = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, ("target_language", "client_name"))
+    fields = ("target_language", "client_name")
+    sums = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, fields).sums
     assert [series for series, _ in sums] == [("fr", "airliberty"), ("fr", "taxi-eats")]
 
 
 def test_other_events_are_counted_by_name() -> None:
     others = [line(event_name=f'"{name}"') for name in ("a", "b", "a")]
-    _, _, tally = parse_chunk(Chunk.of(b"\n".join([*others, line()])), _NAME, ())
+    tally = parse_chunk(Chunk.of(b"\n".join([*others, line()])), _NAME, ()).tally
     assert tally.other_events == {"a": 2, "b": 1}
 
 
@@ -173,7 +183,7 @@ def test_other_events_are_counted_by_name() -> None:
 def test_rejected_lines_are_counted_by_the_first_of_their_reasons(
     rejected: bytes, reason: str
 ) -> None:
-    _, _, tally = parse_chunk(Chunk.of(rejected + b"\n" + rejected), _NAME, ())
+    tally = parse_chunk(Chunk.of(rejected + b"\n" + rejected), _NAME, ()).tally
     assert tally.rejected == Counter({reason: 2})
 
 
@@ -184,7 +194,7 @@ def test_rejected_lines_are_counted_by_the_first_of_their_reasons(
 @pytest.mark.parametrize("data", [line()[:-5], line(), b" " * 100, b"x\ny"])
 def test_a_cut_chunk_is_one_dead_letter_whatever_it_holds(data: bytes) -> None:
     chunk = Chunk(data, (Origin(0, "events.json", 9),), is_cut=True)
-    sums, (letter,), tally = parse_chunk(chunk, _NAME, ())
+    sums, (letter,), _, tally = parse_chunk(chunk, _NAME, ())
     assert sums == []
     assert (letter.source, letter.offset, letter.errors) == ("events.json", 9, (LINE_TOO_LONG,))
     assert tally.counts() == vars(oracle.Counts(lines=1, rejected=1))
@@ -218,3 +228,67 @@ def test_sums_of_a_chunk_do_not_depend_on_the_order_of_its_lines() -> None:
         parse_chunk(Chunk.of(b"\n".join(each)), _NAME, ()).sums for each in (lines, lines[::-1])
     )
     assert [list(sums) for _, sums in forward] == [list(sums) for _, sums in backward]
+
+
+# ---------------------------------------------------------------------------------------------
+# Events that do not come in time
+
+
+_TIMES = st.integers(0, 20).map(lambda quarters: timedelta(seconds=15 * quarters))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(_TIMES, st.none()), min_size=1, max_size=20),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 5),
+)
+def test_each_line_is_in_time_or_late_or_from_the_future_or_rejected(
+    times: list[timedelta | None], reached: int, lateness: int, ahead: int
+) -> None:
+    start = oracle.EARLIEST + timedelta(days=1)
+    lines = [
+        b"no event" if time is None else line(timestamp=f'"{start + time:%Y-%m-%d %H:%M:%S}"')
+        for time in times
+    ]
+    day = 24 * 60 * 60
+    watermark, clock = day + 60 * reached, day + 60
+    timeliness = Timeliness(watermark, 60 * lateness, clock, 60 * ahead)
+    parsed = parse_chunk(Chunk.of(b"\n".join(lines)), _NAME, (), timeliness)
+
+    minutes = [None if time is None else time.seconds // 60 for time in times]
+    late = [minute is not None and minute + 1 + lateness <= reached for minute in minutes]
+    future = [time is not None and time.seconds > 60 + 60 * ahead for time in times]
+    fates = [
+        "broken" if time is None else "late" if is_late else "future" if is_future else "in time"
+        for time, is_late, is_future in zip(times, late, future, strict=True)
+    ]
+    assert parsed.tally.counts() == {
+        "lines": len(lines),
+        "blank": 0,
+        "other_events": 0,
+        "accepted": fates.count("in time"),
+        "rejected": fates.count("broken") + fates.count("future"),
+    }
+    assert parsed.tally.late == fates.count("late")
+    assert sum(each.count for _, sums in parsed.sums for _, each in sums) == fates.count("in time")
+    assert [letter.line.encode() for letter in parsed.late] == [
+        text for text, fate in zip(lines, fates, strict=True) if fate == "late"
+    ]
+    assert [letter.errors[0].type for letter in parsed.dead_letters] == [
+        {"broken": "json_invalid"}.get(fate, fate) for fate in fates if fate in ("broken", "future")
+    ]
+    assert parsed.tally.rejected["timestamp: future"] == fates.count("future")
+
+
+def test_a_late_event_is_a_dead_letter_that_names_its_place_and_the_watermark() -> None:
+    chunk = Chunk(b"\n" + line(), (Origin(0, "events.json", 7),))
+    hour_later = 1_545_851_700  # 2018-12-26 19:15
+    timeliness = Timeliness(hour_later + 59, 600, hour_later, 300)
+    (letter,) = parse_chunk(chunk, _NAME, (), timeliness).late
+    assert (letter.source, letter.offset, letter.line) == ("events.json", 8, line().decode())
+    (error,) = letter.errors
+    assert (error.field, error.type) == ("timestamp", "late")
+    assert "reached 2018-12-26 19:15" in error.message
+    assert "600 s" in error.message

@@ -16,8 +16,10 @@ from pipeline.chunks import Chunk, Origin
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
 from pipeline.events import DeadLetter, FieldError
 from pipeline.reading import ReadTask, Section
-from pipeline.rows import Row, RowBlock
+from pipeline.rolling import Dates
+from pipeline.rows import Row, RowBlock, StateKey
 from pipeline.runs import RowRun
+from pipeline.silences import Silences
 from pipeline.tally import Tally
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -45,16 +47,26 @@ _GOLDEN: list[tuple[Any, str]] = [
     ),
     (
         Row(("é",), _EPOCH + timedelta(minutes=1), 0.1, 2, 2**64),
-        b'\x01[["\\u00e9"],60000000,0.1,2,18446744073709551616]'.hex(),
+        b'\x01[["\\u00e9"],60000000,0.1,2,18446744073709551616,null]'.hex(),
     ),
-    (Row((), _EPOCH, None, 0, 0), b"\x01[[],0,null,0,0]".hex()),
+    (Row((), _EPOCH, None, 0, 0, 3), b"\x01[[],0,null,0,0,3]".hex()),
+    (StateKey(("é",)), b'\x01[["\\u00e9"],null]'.hex()),
+    (StateKey(("é",), 7), b'\x01[["\\u00e9"],7]'.hex()),
+    (
+        Silences([1, 5], [Dates(1, 1), Dates(4, 5)], 7, True),
+        b"\x01[[1,5],[[1,1],[4,5]],7,true]".hex(),
+    ),
     (
         ReadTask((Section("a", "é", 0, 7), Section("b.gz", "b.gz", 0, None))),
         b'\x01[["a","\\u00e9",0,7],["b.gz","b.gz",0,null]]'.hex(),
     ),
     (
         Chunk(b"a\nb", (Origin(0, "é", 7), Origin(2, "b", 0))),
-        "01 00000022" + b'[false,[[0,"\\u00e9",7],[2,"b",0]]]a\nb'.hex(),
+        "01 00000027" + b'[[[0,"\\u00e9",7],[2,"b",0]],false,null]a\nb'.hex(),
+    ),
+    (
+        Chunk(b"a", (Origin(0, "", 0),), True, -60),
+        "01 00000015" + b'[[[0,"",0]],true,-60]a'.hex(),
     ),
     (RowRun("a", 0, 3, -1, 2), b'\x01["a",0,3,-1,2]'.hex()),
     (
@@ -62,11 +74,11 @@ _GOLDEN: list[tuple[Any, str]] = [
         b'\x01["\\u00e9.json",7,"{\\"a\\"",false,true,[["","json_invalid","EOF"]]]'.hex(),
     ),
     (
-        Tally(1, 2, Counter({"b": 3, "a": 1}), Counter({"json_invalid": 1}), (_LETTER,)),
+        Tally(1, 2, Counter({"b": 3, "a": 1}), Counter({"json_invalid": 1}), (_LETTER,), 4),
         (
             b'\x01{"accepted":2,"blank":1,"first_rejected":'
             b'[["\\u00e9.json",7,"{\\"a\\"",false,true,[["","json_invalid","EOF"]]]],'
-            b'"other_events":{"a":1,"b":3},"rejected":{"json_invalid":1}}'
+            b'"late":4,"other_events":{"a":1,"b":3},"rejected":{"json_invalid":1}}'
         ).hex(),
     ),
 ]
@@ -166,8 +178,25 @@ _tallies = st.builds(
     _names,
     _names,
     st.lists(_letters, max_size=2).map(tuple),
+    st.integers(0, 2**63),
 )
-_rows = st.builds(Row, _series, _dates, _averages, st.integers(0, 2**63), st.integers(0, 2**100))
+_rows = st.builds(
+    Row,
+    _series,
+    _dates,
+    _averages,
+    st.integers(0, 2**63),
+    st.integers(0, 2**100),
+    st.none() | st.integers(0, 2**31),
+)
+_keys = st.builds(StateKey, _series, st.none() | _int64s)
+_silences = st.builds(
+    Silences,
+    st.lists(_int64s, max_size=3),
+    st.lists(st.builds(Dates, _int64s, _int64s), max_size=3),
+    _int64s,
+    st.booleans(),
+)
 _paths = _texts | st.just("\udcff")
 _counts = st.integers(0, 2**63)
 _sections = st.builds(Section, _paths, _paths, _counts, st.none() | _counts)
@@ -177,7 +206,10 @@ _means = st.builds(MeanDuration, _averages, _sums)
 
 
 @given(
-    st.one_of(_sums, _means, _minute_sums, _row_blocks, _rows, _letters, _tallies, _tasks, _runs),
+    st.one_of(
+        *(_sums, _means, _minute_sums, _row_blocks, _rows, _letters, _tallies, _tasks, _runs),
+        *(_keys, _silences),
+    ),
 )
 def test_values_come_back_as_they_were(value: Any) -> None:
     coder = _coder(value)
@@ -185,6 +217,16 @@ def test_values_come_back_as_they_were(value: Any) -> None:
     assert type(decoded) is type(value)
     assert _shown(decoded) == _shown(value)
     assert coder.encode(decoded) == coder.encode(value)
+
+
+@given(
+    st.dictionaries(_int64s, st.tuples(st.integers(0, 2**31), _sums), max_size=3),
+)
+def test_revisions_come_back_as_they_were(
+    revisions: dict[int, tuple[int, DurationSum]],
+) -> None:
+    coder = coders.RevisionsCoder()
+    assert coder.decode(coder.encode(revisions)) == revisions
 
 
 def test_a_view_of_a_block_is_encoded_like_its_bytes_and_measured_without_that() -> None:

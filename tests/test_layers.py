@@ -23,14 +23,17 @@ from pipeline.writing import Output
 _PACKAGE = Path(__file__).parents[1] / "pipeline"
 
 # A module imports only from those above it.
-_WITHOUT_BEAM = ["errors", "events", "durations", "rows", "tally", "columnar", "chunks", "rolling"]
+_WITHOUT_BEAM = [
+    *("errors", "events", "durations", "rows", "tally", "timeliness", "columnar", "chunks"),
+    *("rolling", "silences"),
+]
 _LAYERS = [
     *_WITHOUT_BEAM,
     *("files", "progress"),
     *("reading", "runs"),
-    *("coders", "parsing"),
-    *("moving_average", "writing"),
-    *("options", "summary"),
+    *("coders", "arrival", "parsing"),
+    *("revisions", "moving_average"),
+    *("writing", "options", "summary"),
     *("streams", "batch"),
     *("local", "remote"),
     *("run", "__main__"),

@@ -1,4 +1,4 @@
-"""Timelines: what arrives when, where the watermark goes, and what the transforms give in answer."""
+"""Timelines: what arrives, where the watermark goes, and what the transforms answer."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
