@@ -23,6 +23,9 @@ from pipeline.silences import SilenceRules, Silences
 
 _MINUTE_SECONDS = 60
 _HOUR_MINUTES = 60
+
+# Of a worker: many series may fall silent every night.
+_MAX_WARNINGS = 5
 _logger = logging.getLogger(__name__)
 
 _NOTHING = MeanDuration(None, DurationSum())
@@ -76,6 +79,9 @@ class _EmptyRowsFn(beam.DoFn):
         self._rules = rules
         self._series = Metrics.counter(EmptyRows, "series")
         self._gaps = Metrics.counter(EmptyRows, "gaps")
+
+    def setup(self) -> None:
+        self._warnings_left = _MAX_WARNINGS
 
     def process(
         self,
@@ -154,11 +160,14 @@ class _EmptyRowsFn(beam.DoFn):
 
     def _count_gap(self, series: Series) -> None:
         self._gaps.inc()
-        _logger.warning(
-            "a silence%s longer than --max_gap_minutes=%d is not filled with rows",
-            f" of {', '.join(series)}" if series else "",
-            self._rules.max_gap,
-        )
+        if self._warnings_left:
+            self._warnings_left -= 1
+            _logger.warning(
+                "a silence%s longer than --max_gap_minutes=%d is not filled with rows%s",
+                f" of {', '.join(series)}" if series else "",
+                self._rules.max_gap,
+                "" if self._warnings_left else "; of others only the counter tells",
+            )
 
 
 @dataclass(eq=False)

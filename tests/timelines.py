@@ -49,8 +49,7 @@ class Settings:
 
     window: int
     max_gap: int | None = None
-    lateness: int = 600
-    max_future: int = 300
+    allowed_lateness: int = 600
     group_by: tuple[str, ...] = ()
 
 
@@ -114,8 +113,7 @@ def play(steps: Sequence[Step], settings: Settings, prism_options: Sequence[str]
     lines, marks = pipeline | stream | beam.Partition(_is_mark, 2)
     parsed = lines | ParseEvents(
         group_by=settings.group_by,
-        allowed_lateness_seconds=settings.lateness,
-        max_future_seconds=settings.max_future,
+        allowed_lateness_seconds=settings.allowed_lateness,
     )
     rows = parsed | MovingAverage(settings.window, max_gap_minutes=settings.max_gap)
     outputs = {**parsed._asdict(), "rows": rows, "mark": marks}
