@@ -1,9 +1,7 @@
 """Rows of unbounded input: any schedule against the oracle, what is left, and what it costs."""
 
-import heapq
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -11,10 +9,11 @@ from typing import Any
 import apache_beam as beam
 import oracle
 import pytest
-from apache_beam.testing.test_stream import TestStream
+from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.timestamp import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from runners import transform_pipeline
 from test_oracle import line
 from test_timelines import check_rows
 from timelines import END, Advance, Arrive, Settings, Step, play
@@ -103,3 +102,147 @@ def test_the_last_revisions_of_rows_and_the_late_events_are_all_that_came_on_pri
     schedule: _Schedule, prism_options: Sequence[str]
 ) -> None:
     _check(schedule, prism_options)
+
+
+# ---------------------------------------------------------------------------------------------
+# What is left
+
+
+@dataclass
+class _Cell:
+    """The state or a timer of one key, as a DoFn is given it."""
+
+    value: Any = None
+
+    def read(self) -> Any:
+        return self.value
+
+    def write(self, value: Any) -> None:
+        self.value = value
+
+    def set(self, timestamp: Timestamp) -> None:
+        self.value = timestamp
+
+    def clear(self) -> None:
+        self.value = None
+
+
+@dataclass
+class _Key:
+    """All that is kept for one key, by a runner that fires timers in their order."""
+
+    state: _Cell = field(default_factory=_Cell)
+    timers: dict[str, _Cell] = field(default_factory=dict)
+
+    def timer(self, name: str) -> _Cell:
+        return self.timers.setdefault(name, _Cell())
+
+    def next_timer(self) -> tuple[Timestamp, str] | None:
+        """Takes the earliest timer that is set."""
+        pending = [(cell.value, name) for name, cell in self.timers.items() if cell.value]
+        if not pending:
+            return None
+        fired, name = min(pending)
+        self.timers[name].clear()
+        return fired, name
+
+    @property
+    def is_empty(self) -> bool:
+        return self.state.value is None and not any(each.value for each in self.timers.values())
+
+
+def _rows_of_one_event(
+    fill: _EmptyRowsFn, revise: _ReviseFn, minute: int, until: Timestamp
+) -> tuple[list[Any], list[_Key]]:
+    """The rows of a series of one event (X = 1), and its keys, once a watermark is reached."""
+    series, of_series, hours = ("a",), _Key(), {}
+    averages = [(minute + 1, MeanDuration(1.0, DurationSum(1_000_000, 1)))]
+    date, trail, end = (of_series.timer(name) for name in ("date", "trail", "end"))
+    fill.process((StateKey(series), minute), of_series.state, trail, date, end)
+    while (timer := of_series.next_timer()) and timer[0] <= until:
+        fired, name = timer
+        if name == "trail":
+            fill.confirm(fired, date)
+        else:
+            assert name == "date", "the end of the input has not come"
+            given = fill.reach(StateKey(series), fired, of_series.state, trail, date, end)
+            averages += [average for _, average in given]
+    rows = []
+    for average in averages:
+        key = StateKey(series, average[0] // 60)
+        hour = hours.setdefault(key, _Key())
+        rows += revise.process((key, average), hour.state, hour.timer("forget"))
+    for hour in hours.values():
+        fired, _ = hour.next_timer() or pytest.fail("nothing would ever be forgotten")
+        assert fired <= until
+        revise.forget(hour.state)
+    return rows, [of_series, *hours.values()]
+
+
+def test_a_hundred_thousand_series_that_come_once_leave_nothing_behind() -> None:
+    fill, revise = _EmptyRowsFn(SilenceRules(1, 5, 70)), _ReviseFn(70, None)
+    fill.setup()
+    a_day_later = Timestamp(24 * 60 * 60)
+    for index in range(100_000):
+        rows, keys = _rows_of_one_event(fill, revise, index % 600, a_day_later)
+        assert len(rows) == 6
+        assert all(key.is_empty for key in keys)
+
+
+# ---------------------------------------------------------------------------------------------
+# What it costs
+
+_STAGES = (
+    *("ParseEvents/StampArrival/Stamp", "MovingAverage/Live/Panes/Minutes"),
+    *("MovingAverage/Live/Panes/Sum", "MovingAverage/Live/Minutes/Minute"),
+    *("MovingAverage/Live/Windows/AddHour", "MovingAverage/Live/Windows/Mean"),
+)
+
+
+def _elements(window: int, events: int) -> list[int]:
+    """How many elements the stages give for so many events, all in one minute."""
+    text = line(timestamp='"2018-12-26 18:11:08"')
+    steps = [*[Arrive((text,))] * events, Advance(_START + timedelta(hours=3)), Advance(END)]
+    answer = play(steps, Settings(window, 200), watched=_STAGES)
+    return [answer.elements[stage] for stage in _STAGES]
+
+
+def test_an_event_costs_the_same_whatever_the_window_and_windows_see_only_minutes() -> None:
+    assert _elements(window=5, events=1) == [1, 1, 1, 1, 5, 5]
+    assert _elements(window=5, events=7) == [7, 7, 1, 1, 5, 5]
+    assert _elements(window=50, events=7) == [7, 7, 1, 1, 50, 50]
+
+
+# ---------------------------------------------------------------------------------------------
+# As a library
+
+
+def _unbounded(pipeline: beam.Pipeline, elements: Sequence[Any]) -> beam.PCollection:
+    given = pipeline | beam.Create(elements)
+    given.is_bounded = False
+    return given
+
+
+def test_what_makes_no_sense_for_unbounded_sums_is_refused() -> None:
+    with transform_pipeline() as p:
+        parsed = _unbounded(p, []) | ParseEvents()
+        with pytest.raises(ValueError, match="plan is 'windows'"):
+            _ = parsed | "Rolling" >> MovingAverage(10, plan="rolling")
+        with pytest.raises(ValueError, match="until makes no sense"):
+            _ = parsed | "Until" >> MovingAverage(10, until="drain")
+        _ = parsed | "Windows" >> MovingAverage(10, plan="windows")
+
+
+@pytest.mark.parametrize("name", ["allowed_lateness_seconds", "max_future_seconds"])
+def test_a_negative_number_of_seconds_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} may not be negative"):
+        ParseEvents(**{name: -1})
+
+
+def test_bounded_lines_are_never_late_and_come_from_no_future() -> None:
+    with transform_pipeline() as p:
+        lines = [line(timestamp='"9997-12-31 23:59"'), line(timestamp='"1970-01-01 00:00"')]
+        parsed = p | beam.Create(lines) | ParseEvents()
+        rows = parsed | MovingAverage(1, max_gap_minutes=1) | beam.Map(lambda row: row.revision)
+        assert_that(rows, equal_to([None] * 5))
+        assert_that(parsed.late, equal_to([]), "Late")

@@ -11,6 +11,7 @@ import apache_beam as beam
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
@@ -57,6 +58,7 @@ class Settings:
 class Answer:
     """What came in answer to each step, in any order, and what was counted.
 
+    `elements` holds how many elements each of the steps has given that were watched.
     BundleBasedDirectRunner loses counters of steps that see more than one bundle: its `counters`
     tell nothing.
     """
@@ -66,6 +68,7 @@ class Answer:
     rejected: list[list[DeadLetter]]
     tally: Tally
     counters: dict[str, int]
+    elements: dict[str, int]
 
     @property
     def all_rows(self) -> list[Row]:
@@ -81,11 +84,37 @@ def _give(element: Any, kind: str, run: str) -> None:
     _given[run].append((kind, element))
 
 
+def _watch(_: Any, label: str, run: str) -> None:
+    _given[run].append(("watched", label))
+
+
+class _Outputs(PipelineVisitor):
+    """The outputs of the steps of some labels."""
+
+    def __init__(self, pipeline: beam.Pipeline, labels: Sequence[str]) -> None:
+        self.found: dict[str, beam.PCollection] = {}
+        self._labels = labels
+        pipeline.visit(self)
+        assert sorted(self.found) == sorted(labels)
+
+    def enter_composite_transform(self, node: AppliedPTransform) -> None:
+        self.visit_transform(node)
+
+    def visit_transform(self, node: AppliedPTransform) -> None:
+        if node.full_label in self._labels:
+            self.found[node.full_label] = node.outputs[None]
+
+
 def _is_mark(element: bytes, partitions: int) -> int:
     return int(element.startswith(_MARK))
 
 
-def play(steps: Sequence[Step], settings: Settings, prism_options: Sequence[str] = ()) -> Answer:
+def play(
+    steps: Sequence[Step],
+    settings: Settings,
+    prism_options: Sequence[str] = (),
+    watched: Sequence[str] = (),
+) -> Answer:
     """Runs the transforms over a timeline, on BundleBasedDirectRunner or, with its options, Prism.
 
     Behind every step a mark passes by, so that what is given can be told apart by steps.
@@ -120,6 +149,8 @@ def play(steps: Sequence[Step], settings: Settings, prism_options: Sequence[str]
     del outputs["sums"]
     for kind, outcome in outputs.items():
         _ = outcome | f"Give {kind}" >> beam.Map(_give, kind, run)
+    for label, given in _Outputs(pipeline, watched).found.items():
+        _ = given | f"Watch {label.replace('/', ' ')}" >> beam.Map(_watch, label, run)
     result = pipeline.run()
     result.wait_until_finish()
     return _answer(_given.pop(run), len(steps), result)
@@ -130,15 +161,18 @@ def _answer(given: list[tuple[str, Any]], steps: int, result: Any) -> Answer:
         kind: [[] for _ in range(steps)] for kind in ("rows", "late", "rejected")
     }
     tally = Tally()
+    elements: dict[str, int] = Counter()
     step = 0
     for kind, element in given:
         if kind == "mark":
             step = int(element.removeprefix(_MARK)) + 1
         elif kind == "tally":
             tally += element
+        elif kind == "watched":
+            elements[element] += 1
         else:
             by_step[kind][step].append(element)
     counters: dict[str, int] = Counter()
     for each in result.metrics().query(MetricsFilter())["counters"]:
         counters[each.key.metric.name] += each.committed
-    return Answer(**by_step, tally=tally, counters=counters)
+    return Answer(**by_step, tally=tally, counters=counters, elements=elements)
