@@ -179,6 +179,7 @@ def _rows_of_one_event(
     return rows, [of_series, *hours.values()]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_series_that_come_once_leave_nothing_behind() -> None:
     fill, revise = _EmptyRowsFn(SilenceRules(1, 5, 70)), _ReviseFn(70, None)
     fill.setup()
@@ -187,6 +188,29 @@ def test_a_hundred_thousand_series_that_come_once_leave_nothing_behind() -> None
         rows, keys = _rows_of_one_event(fill, revise, index % 600, a_day_later)
         assert len(rows) == 6
         assert all(key.is_empty for key in keys)
+
+
+def test_an_empty_row_that_its_deliveries_have_overtaken_changes_nothing() -> None:
+    revise, state, forget = _ReviseFn(70, None), _Cell(), _Cell()
+    late = MeanDuration(2.0, DurationSum(4_000_000, 2))
+    for average, expected in [
+        (late, [(2.0, 0)]),
+        (MeanDuration(None, DurationSum()), []),
+        (MeanDuration(5.0, DurationSum(5_000_000, 1)), [(3.0, 1)]),
+    ]:
+        rows = revise.process((StateKey((), 0), (7, average)), state, forget)
+        assert [(row.average, row.revision) for row in rows] == expected
+
+
+@pytest.mark.parametrize(("decimals", "average"), [(None, 5 / 3), (2, 1.67)])
+def test_a_revised_average_is_rounded_from_the_exact_sum(
+    decimals: int | None, average: float
+) -> None:
+    revise, state, forget = _ReviseFn(70, decimals), _Cell(), _Cell()
+    for total, count in ((1_000_000, 1), (4_000_000, 2)):
+        mean = MeanDuration(None, DurationSum(total, count))
+        *_, row = revise.process((StateKey((), 0), (7, mean)), state, forget)
+    assert (row.average, row.count, row.total_millionths) == (average, 3, 5_000_000)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -202,8 +226,8 @@ _STAGES = (
 def _elements(window: int, events: int) -> list[int]:
     """How many elements the stages give for so many events, all in one minute."""
     text = line(timestamp='"2018-12-26 18:11:08"')
-    steps = [*[Arrive((text,))] * events, Advance(_START + timedelta(hours=3)), Advance(END)]
-    answer = play(steps, Settings(window, 200), watched=_STAGES)
+    steps = [*[Arrive((text,))] * events, Advance(END)]
+    answer = play(steps, Settings(window, window), watched=_STAGES)
     return [answer.elements[stage] for stage in _STAGES]
 
 
