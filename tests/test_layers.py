@@ -12,8 +12,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing import test_stream
 from google.protobuf.wrappers_pb2 import BytesValue
 
+from pipeline import MovingAverage, ParseEvents
 from pipeline.batch import build_pipeline
 from pipeline.options import Settings
 from pipeline.reading import Input
@@ -101,6 +103,14 @@ def _built(plan: Any) -> beam.Pipeline:
     return pipeline
 
 
+def _built_live() -> beam.Pipeline:
+    """The transforms over an unbounded input."""
+    pipeline = beam.Pipeline(FnApiRunner(), options=PipelineOptions([]))
+    parsed = pipeline | "Lines" >> test_stream.TestStream() | "ParseEvents" >> ParseEvents()
+    _ = parsed | "MovingAverage" >> MovingAverage(10)
+    return pipeline
+
+
 class _OurSteps(PipelineVisitor):
     """All steps but those that Beam's own transforms are made of."""
 
@@ -134,6 +144,31 @@ class _OurSteps(PipelineVisitor):
 def test_every_step_has_a_label_of_words(plan: Any) -> None:
     label = re.compile(r"([A-Z][a-z]+)+(/([A-Z][a-z]+)+)*")
     assert [each for each in _OurSteps(_built(plan)).labels if not label.fullmatch(each)] == []
+
+
+_LIVE_STEPS = """
+    Lines
+    ParseEvents ParseEvents/StampArrival ParseEvents/StampArrival/Shards
+    ParseEvents/StampArrival/Start ParseEvents/StampArrival/GlobalWindow
+    ParseEvents/StampArrival/Shard ParseEvents/StampArrival/Flatten ParseEvents/StampArrival/Stamp
+    ParseEvents/Parse ParseEvents/AllowLateness
+    MovingAverage MovingAverage/Live
+    MovingAverage/Live/Panes MovingAverage/Live/Panes/Minutes MovingAverage/Live/Panes/FixedWindows
+    MovingAverage/Live/Panes/Sum
+    MovingAverage/Live/Windows MovingAverage/Live/Windows/SlidingWindows
+    MovingAverage/Live/Windows/AddHour MovingAverage/Live/Windows/Mean
+    MovingAverage/Live/Windows/Date MovingAverage/Live/Windows/GlobalWindow
+    MovingAverage/Live/Minutes MovingAverage/Live/Minutes/Minute
+    MovingAverage/Live/Minutes/GlobalWindow
+    MovingAverage/Live/EmptyRows MovingAverage/Live/EmptyRows/AddKey
+    MovingAverage/Live/EmptyRows/Wait
+    MovingAverage/Live/Flatten MovingAverage/Live/Revise MovingAverage/Live/Revise/AddHour
+    MovingAverage/Live/Revise/Revise
+"""
+
+
+def test_the_steps_of_unbounded_input_are_called_as_metrics_and_updates_know_them() -> None:
+    assert sorted(_OurSteps(_built_live()).labels) == sorted(_LIVE_STEPS.split())
 
 
 _STEPS = """
@@ -246,6 +281,22 @@ def test_accumulators_are_encoded_by_coders_of_their_own(plan: Any) -> None:
         expected["MovingAverage/Panes/Sum"] = "DurationSumCoder"
         expected["MovingAverage/Windows/Mean"] = "DurationSumCoder"
     assert found == expected
+
+
+def test_what_is_shuffled_of_unbounded_input_is_encoded_by_coders_of_its_own() -> None:
+    graph = _Graph(_built_live())
+    expected = {
+        "ParseEvents/StampArrival/Stamp": "kv(varint, ChunkCoder)",
+        "MovingAverage/Live/Panes/Sum": f"kv({_SERIES}, DurationSumCoder)",
+        "MovingAverage/Live/Windows/Mean": f"kv(kv({_SERIES}, varint), DurationSumCoder)",
+        "MovingAverage/Live/EmptyRows/Wait": "kv(StateKeyCoder, varint)",
+        "MovingAverage/Live/Revise/Revise": "kv(StateKeyCoder, kv(varint, MeanDurationCoder))",
+    }
+    assert {label: graph.coder_of_input(label) for label in expected} == expected
+    assert graph.coders_of_accumulators() == {
+        "MovingAverage/Live/Panes/Sum": "DurationSumCoder",
+        "MovingAverage/Live/Windows/Mean": "DurationSumCoder",
+    }
 
 
 @both_plans

@@ -111,6 +111,8 @@ def test_story_on_prism(path: Path, prism_options: Sequence[str]) -> None:
         if isinstance(story.steps[step], Advance):
             assert given == wanted, f"up to {story.steps[step]}"
     _check_laws(story, answer)
+    counts = {**answer.tally.counts(), "late": answer.tally.late}
+    assert {name: answer.counters[name] for name in counts} == counts
 
 
 def _check_laws(story: _Story, answer: Answer) -> None:
