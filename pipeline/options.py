@@ -51,6 +51,32 @@ class Settings:
     summary_file: str | None = None
 
 
+@dataclass(frozen=True)
+class LiveSettings:
+    """The same, of a run that follows its input.
+
+    Attributes:
+        late_file: where late events go; None where they are only counted.
+        stop_after_idle_seconds: the input ends when nothing new came for so long; None for never.
+    """
+
+    patterns: tuple[str, ...]
+    window_minutes: int
+    max_gap_minutes: int | None = None
+    decimals: int | None = None
+    event_name: str = DEFAULT_EVENT_NAME
+    group_by: tuple[str, ...] = ()
+    empty_value: EmptyValue = "0"
+    output_file: str = STANDARD_STREAM
+    rejected_file: str | None = None
+    late_file: str | None = None
+    summary_file: str | None = None
+    out_of_order_seconds: int = 60
+    allowed_lateness_seconds: int = 600
+    max_future_seconds: int = 300
+    stop_after_idle_seconds: int | None = None
+
+
 class ReadOptions(PipelineOptions):
     """What is read."""
 
@@ -97,16 +123,15 @@ class AverageOptions(PipelineOptions):
         parser.add_argument(
             "--until",
             choices=("last", "drain"),
-            default="last",
             help="end a series after its last event, or with the last row that still holds it "
-            "(default: %(default)s)",
+            "(default: last)",
         )
         parser.add_argument(
             "--max_gap_minutes",
             type=_whole_number(1),
-            default=LEAP_YEAR_MINUTES,
             metavar="MINUTES",
-            help="a longer silence is not filled with rows (default: %(default)s, a leap year)",
+            help=f"a longer silence is not filled with rows (default: {LEAP_YEAR_MINUTES}, a leap "
+            "year; with --follow 1440, or the window where that is longer)",
         )
         parser.add_argument(
             "--decimals",
@@ -117,9 +142,8 @@ class AverageOptions(PipelineOptions):
         parser.add_argument(
             "--plan",
             choices=("rolling", "windows"),
-            default="rolling",
             help="one pass over a series' minutes, or Beam's SlidingWindows over them: the same "
-            "rows (default: %(default)s)",
+            "rows (default: rolling; with --follow always windows)",
         )
 
 
@@ -174,6 +198,49 @@ class WriteOptions(PipelineOptions):
         )
 
 
+class FollowOptions(PipelineOptions):
+    """How files are followed."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
+        parser.add_argument(
+            "--follow",
+            action="store_true",
+            help="go on reading as files grow and new ones appear, and give each row when its "
+            "minute is over and again when late events change it",
+        )
+        parser.add_argument(
+            "--stop_after_idle_seconds",
+            type=_whole_number(0),
+            metavar="SECONDS",
+            help="end when nothing new came for so long (default: never)",
+        )
+        parser.add_argument(
+            "--out_of_order_seconds",
+            type=_whole_number(0),
+            metavar="SECONDS",
+            help="the watermark follows the latest event less so long (default: 60)",
+        )
+        parser.add_argument(
+            "--allowed_lateness_seconds",
+            type=_whole_number(0),
+            metavar="SECONDS",
+            help="an event may come so long after the watermark has passed its minute "
+            "(default: 600)",
+        )
+        parser.add_argument(
+            "--max_future_seconds",
+            type=_whole_number(0),
+            metavar="SECONDS",
+            help="an event further ahead of the clock is rejected (default: 300)",
+        )
+        parser.add_argument(
+            "--late_file",
+            metavar="FILE",
+            help="where events go that come too late (default: to --rejected_file)",
+        )
+
+
 class RunOptions(PipelineOptions):
     """How it runs."""
 
@@ -188,7 +255,7 @@ class RunOptions(PipelineOptions):
         parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
 
-_OWN_OPTIONS = (ReadOptions, AverageOptions, WriteOptions, RunOptions)
+_OWN_OPTIONS = (ReadOptions, AverageOptions, WriteOptions, FollowOptions, RunOptions)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -258,42 +325,62 @@ def _check_known(arguments: Sequence[str], own_names: set[str]) -> None:
         raise OptionError(f"unknown {kind} {name}{hint}")
 
 
-def settings_of(options: PipelineOptions) -> Settings:
-    """Checks what options say together, and types it.
+def settings_of(options: PipelineOptions) -> Settings | LiveSettings:
+    """Checks what options say together, and types it; with `--follow` the settings are live.
 
     Raises:
         OptionError: a required one is missing, or two contradict each other.
     """
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)
-    write = options.view_as(WriteOptions)
     if not read.input_file:
         raise OptionError("--input_file is required: the path of a log, or - for standard input")
     if average.window_size is None:
         raise OptionError(
             f"--window_size is required: a whole number of minutes, 1 to {MAX_WINDOW_MINUTES}"
         )
-    if average.max_gap_minutes < average.window_size:
+    if average.max_gap_minutes is not None and average.max_gap_minutes < average.window_size:
         raise OptionError(
             f"--max_gap_minutes={average.max_gap_minutes} may not be smaller than "
             f"--window_size={average.window_size}"
         )
-    for name in ("output_file", "rejected_file", "summary_file"):
-        if getattr(write, name) == "":
-            raise OptionError(f"--{name} names no file")
     patterns = _patterns(read.input_file)
-    outputs = (write.output_file, write.rejected_file, write.summary_file)
-    for path in (*patterns, *filter(None, outputs)):
+    _check_files(options, patterns)
+    if options.view_as(FollowOptions).follow:
+        return _live_settings(options, patterns)
+    return _batch_settings(options, patterns)
+
+
+def _check_files(options: PipelineOptions, patterns: tuple[str, ...]) -> None:
+    write, follow = options.view_as(WriteOptions), options.view_as(FollowOptions)
+    outputs = {
+        "output_file": write.output_file,
+        "rejected_file": write.rejected_file,
+        "summary_file": write.summary_file,
+        "late_file": follow.late_file,
+    }
+    for name, path in outputs.items():
+        if path == "":
+            raise OptionError(f"--{name} names no file")
+    for path in (*patterns, *filter(None, outputs.values())):
         if remedy := files.missing_filesystem(path):
             raise OptionError(remedy)
+
+
+def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Settings:
+    read = options.view_as(ReadOptions)
+    average = options.view_as(AverageOptions)
+    write = options.view_as(WriteOptions)
+    for name in _FOLLOWED_ONLY:
+        if getattr(options.view_as(FollowOptions), name) is not None:
+            raise OptionError(f"--{name} is for --follow")
     if write.num_shards > 1 and write.output_file == STANDARD_STREAM:
         raise OptionError("--num_shards above 1 needs an --output_file to name the shards after")
+    max_gap = LEAP_YEAR_MINUTES if average.max_gap_minutes is None else average.max_gap_minutes
     return Settings(
         patterns=patterns,
-        rows=SeriesRows(
-            average.window_size, average.until, average.max_gap_minutes, average.decimals
-        ),
-        plan=average.plan,
+        rows=SeriesRows(average.window_size, average.until or "last", max_gap, average.decimals),
+        plan=average.plan or "rolling",
         event_name=read.event_name,
         group_by=_group_by(average.group_by) if average.group_by is not None else (),
         chunk_size=read.chunk_size,
@@ -304,6 +391,47 @@ def settings_of(options: PipelineOptions) -> Settings:
         rejected_file=write.rejected_file,
         max_rejected=_max_rejected(write.max_rejected) if write.max_rejected else MaxRejected(),
         summary_file=write.summary_file,
+    )
+
+
+_FOLLOWED_ONLY = (
+    *("stop_after_idle_seconds", "out_of_order_seconds", "allowed_lateness_seconds"),
+    *("max_future_seconds", "late_file"),
+)
+
+
+def _live_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> LiveSettings:
+    read = options.view_as(ReadOptions)
+    average = options.view_as(AverageOptions)
+    write = options.view_as(WriteOptions)
+    follow = options.view_as(FollowOptions)
+    refused = {
+        "--until": average.until is not None,
+        "--max_rejected": write.max_rejected is not None,
+        "--num_shards": write.num_shards > 1,
+        "--chunk_size": read.chunk_size is not None,
+        "--plan=rolling": average.plan == "rolling",
+    }
+    for name, is_given in refused.items():
+        if is_given:
+            raise OptionError(f"{name} is not for --follow: the input has no end")
+    if STANDARD_STREAM in patterns or not all(map(files.is_local, patterns)):
+        raise OptionError("--follow takes files of this machine as --input_file")
+    given = {
+        name: getattr(follow, name) for name in _FOLLOWED_ONLY if getattr(follow, name) is not None
+    }
+    return LiveSettings(
+        patterns=patterns,
+        window_minutes=average.window_size,
+        max_gap_minutes=average.max_gap_minutes,
+        decimals=average.decimals,
+        event_name=read.event_name,
+        group_by=_group_by(average.group_by) if average.group_by is not None else (),
+        empty_value=write.empty_value,
+        output_file=write.output_file,
+        rejected_file=write.rejected_file,
+        summary_file=write.summary_file,
+        **{"late_file": write.rejected_file, **given},
     )
 
 

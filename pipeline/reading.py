@@ -26,13 +26,13 @@ _logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 64 * 2**20
+CUT_LINE_BYTES = 2**20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TASK_BYTES = 64 * 2**20
 TASK_FILES = 500
 
-_CUT_LINE_BYTES = 2**20
 _MIN_BLOCK_BYTES = 64 * 2**10
 _TYPICAL_LINE_BYTES = 256
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Section(NamedTuple):
@@ -90,7 +90,7 @@ def plan_tasks(found: Iterable[tuple[files.FileInfo, str]]) -> Iterator[ReadTask
 
 def _sections(found: Iterable[tuple[files.FileInfo, str]]) -> Iterator[tuple[Section, int]]:
     for (path, size), source in found:
-        if _decompressor(path):
+        if is_compressed(path):
             yield Section(path, source, 0, None), size
         else:
             for start in range(0, size, TASK_BYTES):
@@ -144,7 +144,7 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
     while True:
         beyond = offset + len(carry)
         left = block_bytes if stop is None else max(stop - beyond, _MIN_BLOCK_BYTES)
-        block = read(max(min(block_bytes, left), len(_BYTE_ORDER_MARK)))
+        block = read(max(min(block_bytes, left), len(BYTE_ORDER_MARK)))
         begin = 0
         if skipping:
             begin = block.find(b"\n") + 1
@@ -154,15 +154,15 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
             if not begin:
                 continue
             skipping = False
-        elif offset == 0 and not carry and block.startswith(_BYTE_ORDER_MARK):
-            offset = begin = len(_BYTE_ORDER_MARK)
+        elif offset == 0 and not carry and block.startswith(BYTE_ORDER_MARK):
+            offset = begin = len(BYTE_ORDER_MARK)
 
         first_end = block.find(b"\n", begin) + 1
         first_size = len(carry) + (first_end - 1 if first_end else len(block)) - begin
         is_too_long = first_size > MAX_LINE_BYTES
         if is_too_long:
-            beginning = carry + block[begin : begin + _CUT_LINE_BYTES]
-            yield _Block(source, offset, beginning[:_CUT_LINE_BYTES], is_cut=True)
+            beginning = carry + block[begin : begin + CUT_LINE_BYTES]
+            yield _Block(source, offset, beginning[:CUT_LINE_BYTES], is_cut=True)
             # What is left of it, here or in the blocks to come, is skipped like a first rest.
             skipping = not first_end
         elif not block:
@@ -246,6 +246,11 @@ class _CountingReader:
         data = self._stream.read(size)
         progress.advance(len(data))
         return data
+
+
+def is_compressed(path: str) -> bool:
+    """Whether a file is taken for a compressed one, by its ending."""
+    return _decompressor(path) is not None
 
 
 def _decompressor(path: str) -> Callable[[], Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -106,6 +107,17 @@ class RowFormat:
         return "".join(
             [f'{{"date": "{date}{middles[index]}{average}}}\n' for date, index, average in columns]
         ).encode()
+
+    def revised_lines(self, row: Row) -> Iterator[bytes]:
+        """The line of a row with its revision; none if it is not to be written."""
+        if row.average is None and self._empty_value == "skip":
+            return
+        middle = self._middles.get(row.series) or self._middle(row.series)
+        (average,) = self._average_texts(
+            np.array([math.nan if row.average is None else row.average])
+        )
+        date = f"{row.date:%Y-%m-%d %H:%M:%S}"
+        yield f'{{"date": "{date}{middle}{average}, "revision": {row.revision}}}\n'.encode()
 
     def _middle(self, series: Series) -> str:
         fields = (

@@ -15,7 +15,7 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from pipeline.errors import ExitCode, OptionError, RunError, one_line
 from pipeline.local import run_here
-from pipeline.options import RunOptions, parse_options, settings_of
+from pipeline.options import LiveSettings, RunOptions, parse_options, settings_of
 from pipeline.remote import submit
 
 _logger = logging.getLogger("pipeline")
@@ -53,13 +53,26 @@ def _tell(error: BaseException, debug: bool) -> ExitCode:
 
 def _run(options: PipelineOptions) -> None:
     settings = settings_of(options)
+    if isinstance(settings, LiveSettings):
+        _check_prism(options)
+        # What a batch run does not need is not imported.
+        from pipeline.live import run_live
+
+        run_live(settings, options)
+        return
     if options.view_as(StandardOptions).streaming:
-        raise OptionError("--streaming: only bounded inputs are read")
+        raise OptionError("--streaming reads input without end: say --follow")
     runner = _runner(options)
     if type(runner).__name__ in StandardOptions.LOCAL_RUNNERS:
         run_here(settings, options, runner)
     else:
         submit(settings, options, runner)
+
+
+def _check_prism(options: PipelineOptions) -> None:
+    name = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
+    if name.lower() not in ("direct", "directrunner", "prismrunner"):
+        raise OptionError(f"--follow runs on Prism in this process, not on --runner={name}")
 
 
 def _runner(options: PipelineOptions) -> PipelineRunner:

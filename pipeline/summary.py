@@ -20,6 +20,7 @@ from pipeline.coders import TallyCoder
 from pipeline.errors import one_line
 from pipeline.moving_average import MovingAverage
 from pipeline.parsing import ParseEvents
+from pipeline.revisions import EmptyRows
 from pipeline.rows import date_texts
 from pipeline.tally import Tally
 from pipeline.writing import WriteRows
@@ -122,10 +123,14 @@ class Summary:
     seconds: float
     names: Counter[str]
     reasons: Counter[str]
+    late: int | None = None
 
     @classmethod
-    def of(cls, metrics: MetricResults, seconds: float) -> Summary:
-        """Reads the summary of a run that took so many seconds from its metrics."""
+    def of(cls, metrics: MetricResults, seconds: float, is_live: bool = False) -> Summary:
+        """Reads the summary of a run that took so many seconds from its metrics.
+
+        Events can be late where rows are given while they come: there `late` is not None.
+        """
         found = metrics.query(MetricsFilter())
         counters: dict[tuple[str, str], int] = Counter()
         for each in found["counters"]:
@@ -146,12 +151,13 @@ class Summary:
         return cls(
             **{name: count(ParseEvents, name) for name in Tally().counts()},
             rows=count(WriteRows, "rows"),
-            series=count(MovingAverage, "series"),
+            series=count(MovingAverage, "series") + count(EmptyRows, "series"),
             first_row=_date_text(min((each.min for each in dates), default=None)),
             last_row=_date_text(max((each.max for each in dates), default=None)),
             seconds=round(seconds, 3),
             names=counts(_OTHER_EVENTS),
             reasons=counts(_REASONS),
+            late=count(ParseEvents, "late") if is_live else None,
         )
 
     @property
@@ -161,8 +167,8 @@ class Summary:
 
     def to_json(self) -> str:
         """The summary as one JSON object."""
-        shown = {key: value for key, value in vars(self).items() if key not in ("names", "reasons")}
-        return json.dumps(shown)
+        left_out = {"names", "reasons"} | ({"late"} if self.late is None else set())
+        return json.dumps({key: each for key, each in vars(self).items() if key not in left_out})
 
     def write(self, path: str, run_id: str) -> None:
         """Writes the summary as JSON to a file.
@@ -180,7 +186,8 @@ class Summary:
         series = f" of {self.series:,} series" if self.series > 1 else ""
         lines = [
             f"{self.lines:,} lines: {self.accepted:,} accepted, {self.rejected:,} rejected, "
-            f"{self.other_events:,} other events, {self.blank:,} blank",
+            f"{self.other_events:,} other events, {self.blank:,} blank"
+            + ("" if self.late is None else f", {self.late:,} late"),
             *_most_frequent("rejected", self.reasons, _REASONS_SHOWN),
             *_most_frequent("other events", self.names, _REASONS_SHOWN),
             f"{self.rows:,} rows{series}{span}",

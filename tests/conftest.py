@@ -49,12 +49,18 @@ def _service(command: Sequence[str], announcement: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prism_options() -> Iterator[list[str]]:
-    """The options that send a PortableRunner's pipeline to a Prism server, run by our workers."""
+def prism_binary() -> str:
+    """The path of the program."""
     binary = os.environ.get("PRISM_BIN") or shutil.which("prism")
     if binary is None:
         pytest.skip("no Prism binary: name one in PRISM_BIN")
-    command = [binary, "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
+    return binary
+
+
+@pytest.fixture(scope="session")
+def prism_options(prism_binary: str) -> Iterator[list[str]]:
+    """The options that send a PortableRunner's pipeline to a Prism server, run by our workers."""
+    command = [prism_binary, "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
     with _service(command, "endpoint=") as endpoint:
         yield [f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
 

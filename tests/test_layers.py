@@ -32,12 +32,13 @@ _WITHOUT_BEAM = [
 _LAYERS = [
     *_WITHOUT_BEAM,
     *("files", "progress"),
-    *("reading", "runs"),
+    *("reading", "runs", "follow", "event_clock"),
     *("coders", "arrival", "parsing"),
     *("revisions", "moving_average"),
     *("writing", "options", "summary"),
     *("streams", "batch"),
-    *("local", "remote"),
+    *("appending", "following", "prism"),
+    *("local", "live", "remote"),
     *("run", "__main__"),
 ]
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pipeline import __version__
 from pipeline.errors import ExitCode, OptionError
 from pipeline.options import (
+    LiveSettings,
     RunOptions,
     Settings,
     own_option_names,
@@ -47,6 +48,12 @@ _VALUES = {
     "--summary_file": "summary.json",
     "--max_rows": "5",
     "--num_shards": "3",
+    "--follow": None,
+    "--stop_after_idle_seconds": "3",
+    "--out_of_order_seconds": "5",
+    "--allowed_lateness_seconds": "7",
+    "--max_future_seconds": "9",
+    "--late_file": "late.json",
     "--detach": None,
     "--verbose": None,
     "--debug": None,
@@ -55,7 +62,9 @@ _VALUES = {
 
 def _settings(*arguments: str) -> Settings:
     """What the required options and others give."""
-    return settings_of(parse_options([*_REQUIRED, *arguments]))
+    settings = settings_of(parse_options([*_REQUIRED, *arguments]))
+    assert isinstance(settings, Settings)
+    return settings
 
 
 def _refusal(*arguments: str) -> str:
@@ -373,3 +382,67 @@ def test_help_tells_of_every_option_and_its_default(
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert _printed(capsys, "--version").split()[-1] == __version__
+
+
+# ---------------------------------------------------------------------------------------------
+# Followed input
+
+
+def test_followed_input_has_settings_of_its_own() -> None:
+    options = ("--follow", "--rejected_file=rejected.json", "--group_by=client_name")
+    assert settings_of(parse_options([*_REQUIRED, *options])) == LiveSettings(
+        ("events.json",),
+        10,
+        group_by=("client_name",),
+        rejected_file="rejected.json",
+        late_file="rejected.json",
+    )
+    options = (
+        *("--follow", "--stop_after_idle_seconds=0", "--out_of_order_seconds=0"),
+        *("--allowed_lateness_seconds=0", "--max_future_seconds=0", "--late_file=late.json"),
+        *("--max_gap_minutes=20", "--decimals=2", "--empty_value=null", "--event_name=opened"),
+        *("--output_file=rows.json", "--summary_file=summary.json"),
+    )
+    assert settings_of(parse_options([*_REQUIRED, *options])) == LiveSettings(
+        ("events.json",),
+        10,
+        max_gap_minutes=20,
+        decimals=2,
+        event_name="opened",
+        empty_value="null",
+        output_file="rows.json",
+        late_file="late.json",
+        summary_file="summary.json",
+        out_of_order_seconds=0,
+        allowed_lateness_seconds=0,
+        max_future_seconds=0,
+        stop_after_idle_seconds=0,
+    )
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--until=last", "--max_rejected=5", "--num_shards=2", "--chunk_size=7", "--plan=rolling"],
+)
+def test_what_needs_an_end_is_refused_for_followed_input(option: str) -> None:
+    name = option if option.startswith("--plan") else option.partition("=")[0]
+    assert _refusal(*_REQUIRED, "--follow", option) == (
+        f"{name} is not for --follow: the input has no end"
+    )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--stop_after_idle_seconds=3", "--out_of_order_seconds=3", "--max_future_seconds=3"),
+        *("--allowed_lateness_seconds=3", "--late_file=late.json"),
+    ],
+)
+def test_what_is_for_followed_input_is_refused_without_it(option: str) -> None:
+    assert _refusal(*_REQUIRED, option) == f"{option.partition('=')[0]} is for --follow"
+
+
+def test_only_files_of_this_machine_are_followed() -> None:
+    assert "takes files of this machine" in _refusal(
+        "--input_file=-", "--window_size=1", "--follow"
+    )

@@ -193,7 +193,7 @@ def test_a_line_that_is_too_long_is_one_cut_chunk_and_its_neighbours_are_whole(
     paths = _write(tmp_path, [(ending, content), ("", b"neighbour")])
     with pytest.MonkeyPatch.context() as patch:
         _set_sizes(patch, task=task, block=block, min_block=3, max_line=_LONGEST)
-        patch.setattr(reading, "_CUT_LINE_BYTES", _CUT)
+        patch.setattr(reading, "CUT_LINE_BYTES", _CUT)
         chunks = _chunks(paths, max_lines)
     # What is too long is measured without LF, with the CR before it.
     raw = {offset: content[offset:].split(b"\n")[0] for offset, _ in oracle.lines_of(content)}

@@ -93,6 +93,7 @@ def test_a_summary_counts_lines_rows_and_series_and_tells_the_first_and_last_row
         "first_row": min(dates),
         "last_row": max(dates),
         "seconds": 0,
+        "late": None,
         "names": Counter(opened=1),
         "reasons": Counter(json_invalid=1),
     }

@@ -1,0 +1,68 @@
+"""Lines that are appended to a file or stream of this machine as they come."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from pipeline import files
+from pipeline.options import STANDARD_STREAM
+
+_writing = threading.Lock()
+
+
+@dataclass(eq=False)
+class AppendLines(beam.PTransform):
+    """Appends its elements (`bytes`, each a whole line with its end) to a file.
+
+    They are there, and nothing of another line between them, when their bundle is done.
+
+    Args:
+        path: a local file or pipe; `-` is standard output.
+
+    Raises:
+        OutputError: it cannot be written (when the pipeline runs).
+        BrokenPipeError: its reader has gone (when the pipeline runs).
+    """
+
+    path: str
+
+    def expand(self, lines: beam.PCollection) -> beam.PCollection:
+        return lines | "Append" >> beam.ParDo(_AppendFn(self.path))
+
+
+class _AppendFn(beam.DoFn):
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def start_bundle(self) -> None:
+        self._lines: list[bytes] = []
+
+    def process(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    def finish_bundle(self) -> None:
+        if self._lines:
+            append(self._path, b"".join(self._lines))
+
+
+def append(path: str, data: bytes) -> None:
+    """Appends whole lines to a file, or writes them to standard output or a pipe.
+
+    Raises:
+        OutputError: it cannot be written.
+        BrokenPipeError: its reader has gone.
+    """
+    # Bundles are done side by side, and what a pipe takes at a time may be less than all.
+    with _writing, files.writing(path):
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        descriptor = os.dup(1) if path == STANDARD_STREAM else os.open(path, flags, 0o666)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+        finally:
+            os.close(descriptor)
