@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
-from pipeline import files, prism
+from pipeline import files, prism, status
 from pipeline.appending import AppendLines, append
 from pipeline.errors import OptionError, run_error_in
 from pipeline.event_clock import EventClock
@@ -50,20 +52,44 @@ def run_live(settings: LiveSettings, options: PipelineOptions) -> None:
         options.view_as(StandardOptions).streaming = True
         portable = options.view_as(PortableOptions)
         portable.job_endpoint, portable.environment_type = endpoint, "LOOPBACK"
+        # To Beam this is also how long it waits for the end of a run: 300 seconds by default.
+        portable.job_server_timeout = None
         pipeline = beam.Pipeline("PortableRunner", options)
         build_live_pipeline(pipeline, settings, name)
         started = time.monotonic()
         try:
             result = pipeline.run()
-            result.wait_until_finish()
+            with status.shown(lambda: _status(prism.metrics(result), session)):
+                result.wait_until_finish()
         except RuntimeError as error:
             if BrokenPipeError.__name__ in str(error):
                 raise BrokenPipeError from error
             raise (run_error_in(error) or error) from error
-        summary = Summary.of(result.metrics(), time.monotonic() - started, is_live=True)
+        summary = Summary.of(prism.metrics(result), time.monotonic() - started, is_live=True)
     if settings.summary_file is not None:
         summary.write(settings.summary_file, run_id=name)
     print(summary.text(), file=sys.stderr)
+
+
+def _status(metrics: MetricResults, session: Session) -> str:
+    summary = Summary.of(metrics, seconds=0, is_live=True)
+    now, watermark = time.time(), session.watermark()
+    reached = "none yet"
+    if watermark > MIN_TIMESTAMP:
+        seconds = watermark.micros // 1_000_000
+        reached = f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}"
+        reached += f" ({_duration(now - seconds)} behind the clock)"
+    return (
+        f"{summary.lines:,} lines, {summary.rows:,} rows, watermark {reached}, "
+        f"{summary.rejected:,} rejected, {summary.late:,} late"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _prepare_outputs(settings: LiveSettings) -> None:

@@ -13,7 +13,9 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions
+from apache_beam.runners.portability.portable_runner import PipelineResult
 from apache_beam.runners.portability.prism_runner import PrismJobServer
 
 from pipeline.errors import OptionError
@@ -62,6 +64,13 @@ def serving(options: PipelineOptions) -> Iterator[str]:
         threading.excepthook = _say_nothing
         process.kill()
         process.wait()
+
+
+def metrics(result: PipelineResult) -> MetricResults:
+    """What has been counted until now."""
+    # Beam asks the job service once, and gives that answer for good.
+    result._metrics = None
+    return result.metrics()
 
 
 def _say_nothing(_: threading.ExceptHookArgs) -> None:

@@ -37,7 +37,7 @@ _LAYERS = [
     *("revisions", "moving_average"),
     *("writing", "options", "summary"),
     *("streams", "batch"),
-    *("appending", "following", "prism"),
+    *("appending", "following", "prism", "status"),
     *("local", "live", "remote"),
     *("run", "__main__"),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -46,11 +47,11 @@ def _is_running(pid_file: Path) -> bool:
 
 @contextmanager
 def _following(
-    folder: Path, environment: dict[str, str], *arguments: str
+    folder: Path, environment: dict[str, str], *arguments: str, stderr: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "pipeline", "--follow", _WINDOW, *arguments]
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr
     ) as process:
         # What is waited for may never come.
         timer = threading.Timer(_TIMEOUT_SECONDS, process.kill)
@@ -151,9 +152,31 @@ def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -
         pause.wait(0.05)
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="only on Linux does Prism end with a killed one"
-)
+def test_a_terminal_shows_how_it_is_getting_on(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "events.json").write_bytes(b"no event\n" + CHALLENGE_EVENTS)
+    terminal, standard_error = pty.openpty()
+    environment = {**environment, "COLUMNS": "200"}
+    with _following(tmp_path, environment, "--input_file=events.json", stderr=standard_error):
+        os.close(standard_error)
+        shown = b""
+        while b"4 lines, 12 rows, watermark 2018-12-26 18:22:19 (" not in shown:
+            shown += os.read(terminal, 4096)
+    os.close(terminal)
+    assert b" days behind the clock), 1 rejected, 0 late" in shown
+    assert b"\n" not in shown
+
+
+def test_beam_s_timeout_of_a_request_does_not_end_it(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    events = tmp_path / "events.json"
+    events.write_bytes(CHALLENGE_EVENTS)
+    arguments = ("--input_file=events.json", "--job_server_timeout=1")
+    with _following(tmp_path, environment, *arguments, "--stop_after_idle_seconds=3") as process:
+        assert process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a killed run leaves its Prism")
 def test_no_process_is_left_when_it_is_killed(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
     with _following(tmp_path, environment, "--input_file=events.json") as process:
