@@ -21,7 +21,7 @@ class DisagreementError(Exception):
 
 def check_bytes(path: Path, rows: Iterable[ExpectedRow], fields: Sequence[str]) -> None:
     """Raises DisagreementError unless a file holds the rows as the pipeline must write them."""
-    _check(path, rows, lambda line, row: line == _line(row, fields))
+    _check(path, rows, lambda line, row: line == row_line(row, fields))
 
 
 def check_numbers(path: Path, rows: Iterable[ExpectedRow], fields: Sequence[str]) -> None:
@@ -49,7 +49,8 @@ def _check(
                 raise DisagreementError(f"row {number} is {line!r} and should be {row}")
 
 
-def _line(row: ExpectedRow, fields: Sequence[str]) -> bytes:
+def row_line(row: ExpectedRow, fields: Sequence[str]) -> bytes:
+    """A row as the pipeline must write it in batch, with its line end."""
     average = int(row.average) if row.average == int(row.average) else row.average
     record = {
         "date": row.date,

@@ -1,4 +1,4 @@
-"""Charts of two suites, as SVG."""
+"""Charts of what was measured, as SVG."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def time_over_windows(path: Path, measurements: Measurements) -> None:
         lambda case: case.window_minutes,
         lambda case: f", {_short(case.input.log.events)} events",
     )
+
+
+def memory_over_time(path: Path, minutes: list[float], megabytes: dict[str, list[float]]) -> None:
+    """A line for each process, from zero."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, values in megabytes.items():
+        axes.plot(minutes, values, label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("resident memory in MB")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def _draw(

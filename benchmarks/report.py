@@ -44,14 +44,18 @@ def _processor() -> str:
     return models[0] if models else platform.processor()
 
 
+def head(where: dict[str, object]) -> dict[str, object]:
+    """What every record begins with: when it was made, and where."""
+    return {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": where}
+
+
 def to_json(
     results: Mapping[str, SuiteResult], where: dict[str, object], settings: Settings, runs: int
 ) -> dict[str, object]:
     """Everything, each run of each case included."""
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **head(where),
         "settings": {**asdict(settings), "runs": runs},
-        "machine": where,
         "suites": {name: _suite_to_json(result) for name, result in results.items()},
     }
 
@@ -104,8 +108,8 @@ def tables(results: Mapping[str, SuiteResult]) -> str:
     ]
     return "\n\n".join(
         [
-            _table(_COLUMNS, cases, _TEXT_COLUMNS),
-            _table(("suite", "goal", "at most", "measured", "met"), goals, 2),
+            table(_COLUMNS, cases, _TEXT_COLUMNS),
+            table(("suite", "goal", "at most", "measured", "met"), goals, 2),
         ]
     )
 
@@ -135,8 +139,9 @@ def _figures(number: float | None) -> str:
     return "" if number is None else f"{number:.3g}"
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: int) -> str:
-    rows = [head, *body]
+def table(titles: Sequence[str], body: Iterable[Sequence[str]], text_columns: int) -> str:
+    """A Markdown table; the columns after the first few are numbers."""
+    rows = [titles, *body]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = [
         "-" * width if index < text_columns else "-" * (width - 1) + ":"
@@ -147,6 +152,6 @@ def _table(head: Sequence[str], body: Iterable[Sequence[str]], text_columns: int
             cell.ljust(width) if index < text_columns else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        for row in (head, rule, *rows[1:])
+        for row in (titles, rule, *rows[1:])
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in aligned)

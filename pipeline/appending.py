@@ -16,7 +16,7 @@ _writing = threading.Lock()
 
 @dataclass(eq=False)
 class AppendLines(beam.PTransform):
-    """Appends its elements (`bytes`, each a whole line with its end) to a file.
+    """Appends its elements (`bytes`, each a line without its end) to a file.
 
     They are there, and nothing of another line between them, when their bundle is done.
 
@@ -42,7 +42,7 @@ class _AppendFn(beam.DoFn):
         self._lines: list[bytes] = []
 
     def process(self, line: bytes) -> None:
-        self._lines.append(line)
+        self._lines += line, b"\n"
 
     def finish_bundle(self) -> None:
         if self._lines:

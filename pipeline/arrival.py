@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pipeline.chunks import Chunk
 
 _SHARDS = 8
 _TICK_SECONDS = 60
+_SEARCH_SECONDS = 10
 _FIRST_STRIDE_TICKS = 2**24  # to the year 2001: from there to the present the search is short
 _END_OF_TIME = 253_402_300_800  # 10000-01-01, in seconds since 1970-01-01 UTC
 
@@ -34,7 +36,10 @@ class StampArrival(beam.PTransform):
 
     A `DoFn` cannot ask for the watermark, but event-time timers fire as it moves. So the watermark
     is known to the minute: exactly at the seconds `tick_offset`, `tick_offset` + 60, … since
-    1970-01-01, and less than a minute too low between them.
+    1970-01-01, and less than a minute too low between them. In the first seconds, and after a leap
+    of the watermark, timers are still in search of it: then it is taken to be at least the chunk's
+    own timestamp, which sources give as the watermark or the time of publication. An event that was
+    taken to be in time by mistake might be dropped unseen by the windows that it comes to.
 
     Chunks are spread over a few shards, each with timers of its own: what a runner does with the
     lines of one shard, it does one after the other.
@@ -76,6 +81,7 @@ class _StampFn(beam.DoFn):
 
     REACHED = ReadModifyWriteStateSpec("reached", VarIntCoder())
     STRIDE = ReadModifyWriteStateSpec("stride", VarIntCoder())
+    LEAPT_AT = ReadModifyWriteStateSpec("leapt_at", VarIntCoder())
     NEAR = TimerSpec("near", TimeDomain.WATERMARK)
     FAR = TimerSpec("far", TimeDomain.WATERMARK)
     END = TimerSpec("end", TimeDomain.WATERMARK)
@@ -86,8 +92,10 @@ class _StampFn(beam.DoFn):
     def process(
         self,
         element: tuple[int, Chunk],
+        timestamp: Timestamp = beam.DoFn.TimestampParam,
         reached: Any = beam.DoFn.StateParam(REACHED),
         stride: Any = beam.DoFn.StateParam(STRIDE),
+        leapt_at: Any = beam.DoFn.StateParam(LEAPT_AT),
         near: Any = beam.DoFn.TimerParam(NEAR),
         far: Any = beam.DoFn.TimerParam(FAR),
         end: Any = beam.DoFn.TimerParam(END),
@@ -97,9 +105,12 @@ class _StampFn(beam.DoFn):
         if watermark is None:
             watermark = self._before_all
             reached.write(watermark)
+            leapt_at.write(int(time.time()))
             self._wait(watermark, _FIRST_STRIDE_TICKS, stride, near, far)
             end.set(GlobalWindow().max_timestamp())
         if chunk.origins:
+            if time.time() < leapt_at.read() + _SEARCH_SECONDS:
+                watermark = max(watermark, timestamp.micros // 1_000_000)
             yield chunk._replace(watermark=watermark)
 
     @on_timer(NEAR)
@@ -120,10 +131,12 @@ class _StampFn(beam.DoFn):
         fired: Any = beam.DoFn.TimestampParam,
         reached: Any = beam.DoFn.StateParam(REACHED),
         stride: Any = beam.DoFn.StateParam(STRIDE),
+        leapt_at: Any = beam.DoFn.StateParam(LEAPT_AT),
         near: Any = beam.DoFn.TimerParam(NEAR),
         far: Any = beam.DoFn.TimerParam(FAR),
     ) -> None:
         watermark = self._reach(fired, reached)
+        leapt_at.write(int(time.time()))
         # Twice what it was: the near timer, which fires first, has halved it.
         self._wait(watermark, stride.read() * 4, stride, near, far)
 

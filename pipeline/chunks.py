@@ -25,11 +25,15 @@ from pipeline.timeliness import Timeliness
 
 
 class Origin(NamedTuple):
-    """From `position` in a chunk on, its bytes stand in `source` from `offset` on."""
+    """From `position` in a chunk on, its bytes stand in `source` from `offset` on.
+
+    In a source of messages, they stand there in the one that `message_id` names.
+    """
 
     position: int
     source: str
     offset: int
+    message_id: str | None = None
 
 
 class Chunk(NamedTuple):
@@ -72,11 +76,11 @@ class Chunk(NamedTuple):
         if last or not pieces:
             yield position, last
 
-    def place(self, position: int) -> tuple[str, int]:
-        """The source of the byte at `position`, and its offset there."""
+    def origin(self, position: int) -> Origin:
+        """Where the byte at `position` stands."""
         index = bisect_right(self.origins, position, key=attrgetter("position")) - 1
-        start, source, offset = self.origins[index]
-        return source, offset + position - start
+        start, source, offset, message_id = self.origins[index]
+        return Origin(position, source, offset + position - start, message_id)
 
 
 class ParsedChunk(NamedTuple):
@@ -182,8 +186,7 @@ class _Builder:
 
     def _is_in_time(self, timeliness: Timeliness, position: int, line: bytes, event: Event) -> bool:
         if timeliness.is_late(event.minute):
-            source, offset = self._chunk.place(position)
-            self._late.append(DeadLetter.of(source, offset, line, (timeliness.late_error,)))
+            self._late.append(self._dead_letter(position, line, (timeliness.late_error,)))
             return False
         if timeliness.is_from_the_future(event):
             self.reject(position, line, (timeliness.future_error,))
@@ -200,10 +203,15 @@ class _Builder:
         self._accepted += 1
 
     def reject(self, position: int, line: bytes, errors: tuple[FieldError, ...]) -> None:
-        source, offset = self._chunk.place(position)
-        self._dead_letters.append(DeadLetter.of(source, offset, line, errors))
+        self._dead_letters.append(self._dead_letter(position, line, errors))
         reason = errors[0]
         self._rejected[f"{reason.field}: {reason.type}" if reason.field else reason.type] += 1
+
+    def _dead_letter(
+        self, position: int, line: bytes, errors: tuple[FieldError, ...]
+    ) -> DeadLetter:
+        _, source, offset, message_id = self._chunk.origin(position)
+        return DeadLetter.of(source, offset, line, errors, message_id)
 
     def build(self) -> ParsedChunk:
         sums = self._sums + [

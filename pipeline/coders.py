@@ -166,9 +166,9 @@ class DeadLetterCoder(_JsonCoder):
         return [*value]
 
     def _from_json(self, value: Any) -> DeadLetter:
-        source, offset, line, is_base64, truncated, errors = value
+        source, offset, line, is_base64, truncated, errors, message_id = value
         reasons = tuple(FieldError(*error) for error in errors)
-        return DeadLetter(source, offset, line, is_base64, truncated, reasons)
+        return DeadLetter(source, offset, line, is_base64, truncated, reasons, message_id)
 
 
 class TallyCoder(_JsonCoder):

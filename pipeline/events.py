@@ -137,8 +137,9 @@ def _field_errors(line: bytes, error: ValidationError) -> tuple[FieldError, ...]
 class DeadLetter(NamedTuple):
     """A rejected line, with the place it came from and the reasons.
 
-    `offset` is the byte at which the line starts in its uncompressed source. `line` is its text,
-    or its bytes as base64 where `is_base64` (it was not UTF-8), cut after 64 KiB (`truncated`).
+    `offset` is the byte at which the line starts in its uncompressed source, or in the message of
+    Pub/Sub that `message_id` names. `line` is its text, or its bytes as base64 where `is_base64`
+    (it was not UTF-8), cut after 64 KiB (`truncated`).
     """
 
     source: str
@@ -147,30 +148,46 @@ class DeadLetter(NamedTuple):
     is_base64: bool
     truncated: bool
     errors: tuple[FieldError, ...]
+    message_id: str | None = None
 
     @classmethod
     def of(
-        cls, source: str, offset: int, line: bytes, errors: tuple[FieldError, ...]
+        cls,
+        source: str,
+        offset: int,
+        line: bytes,
+        errors: tuple[FieldError, ...],
+        message_id: str | None = None,
     ) -> DeadLetter:
         """Makes a dead letter of the bytes of a line."""
         head = line[:MAX_DEAD_LETTER_LINE_BYTES]
         truncated = len(head) < len(line)
         try:
             line.decode()
+            # "ignore" can only drop the one character that the cut went through.
+            text, is_base64 = head.decode(errors="ignore"), False
         except UnicodeDecodeError:
-            return cls(source, offset, base64.b64encode(head).decode(), True, truncated, errors)
-        # "ignore" can only drop the one character that the cut went through.
-        return cls(source, offset, head.decode(errors="ignore"), False, truncated, errors)
+            text, is_base64 = base64.b64encode(head).decode(), True
+        return cls(source, offset, text, is_base64, truncated, errors, message_id)
 
     def to_json(self) -> str:
         """One line of the file of dead letters, without its line end."""
         record: dict[str, object] = {
             # The name of a file may hold bytes that are not UTF-8.
             "source": self.source.encode(errors="surrogateescape").decode(errors="replace"),
-            "offset": self.offset,
+            **({"message_id": self.message_id} if self.message_id else {"offset": self.offset}),
             "line_base64" if self.is_base64 else "line": self.line,
             "errors": [error._asdict() for error in self.errors],
         }
         if self.truncated:
             record["truncated"] = True
         return json.dumps(record, ensure_ascii=False)
+
+    def reason(self) -> str:
+        """The place and what is wrong there, for a log."""
+        place = f"message {self.message_id}" if self.message_id else f"line at byte {self.offset}"
+        reasons = "; ".join(
+            f"{error.field}: {error.message}" if error.field else error.message
+            for error in self.errors
+        )
+        return f"{self.source}, {place}: {reasons}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.coders import Coder, StrUtf8Coder
@@ -20,15 +18,14 @@ from pipeline import coders  # noqa: F401  registers the coder of chunks
 from pipeline.chunks import Chunk
 from pipeline.event_clock import EventClock
 from pipeline.follow import Follower
+from pipeline.in_process import InProcess
 
 _POLL_SECONDS = 0.2
 _BUNDLE_BYTES = 4 * 2**20
 
-_sessions: dict[str, Session] = {}
 
-
-class Session:
-    """What a run follows. It lives in the process that the run is in, and nowhere else.
+class Session(InProcess):
+    """What a run follows.
 
     Args:
         stop_after_idle_seconds: the input ends when nothing new came for so long; None for never.
@@ -41,16 +38,6 @@ class Session:
         self._clock = clock
         self._stop_after_idle_seconds = stop_after_idle_seconds
         self._new: Iterator[Chunk] | None = None
-
-    @contextmanager
-    def opened(self) -> Iterator[str]:
-        """Makes the session known to the steps of this process; gives its name."""
-        name = uuid4().hex
-        _sessions[name] = self
-        try:
-            yield name
-        finally:
-            del _sessions[name]
 
     def read(self) -> Iterator[Chunk]:
         """Reads on, some megabytes at a time, until all files have been read to their ends."""
@@ -167,7 +154,7 @@ class _FollowFn(beam.DoFn):
     ) -> Iterator[TimestampedValue]:
         if not tracker.try_claim(_OPEN):
             return
-        session = _sessions[name]
+        session = Session.find(name)
         now = estimator.current_watermark() or MIN_TIMESTAMP
         for chunk in session.read():
             yield TimestampedValue(chunk, now)

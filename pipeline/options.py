@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -51,30 +51,62 @@ class Settings:
     summary_file: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LiveSettings:
-    """The same, of a run that follows its input.
+    """The same, of a run whose input has no end.
 
     Attributes:
-        late_file: where late events go; None where they are only counted.
-        stop_after_idle_seconds: the input ends when nothing new came for so long; None for never.
+        rejected_file, late_file: where dead letters and late events go; None where they are only
+            counted, or go to topics.
     """
 
-    patterns: tuple[str, ...]
     window_minutes: int
     max_gap_minutes: int | None = None
     decimals: int | None = None
     event_name: str = DEFAULT_EVENT_NAME
     group_by: tuple[str, ...] = ()
     empty_value: EmptyValue = "0"
-    output_file: str = STANDARD_STREAM
     rejected_file: str | None = None
     late_file: str | None = None
-    summary_file: str | None = None
-    out_of_order_seconds: int = 60
     allowed_lateness_seconds: int = 600
     max_future_seconds: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowSettings(LiveSettings):
+    """Of a run that follows files.
+
+    Attributes:
+        stop_after_idle_seconds: the input ends when nothing new came for so long; None for never.
+    """
+
+    patterns: tuple[str, ...]
+    output_file: str = STANDARD_STREAM
+    out_of_order_seconds: int = 60
     stop_after_idle_seconds: int | None = None
+    summary_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PubSubSettings(LiveSettings):
+    """Of a run that takes messages of Pub/Sub, either of a subscription or of a topic.
+
+    Attributes:
+        timestamp_attribute: which attribute of a message drives the watermark; None for the time
+            of its publication.
+        id_label: which attribute tells a message that was published twice.
+        output_file: None where the rows go to a topic.
+        output_topic, rejected_topic, late_topic: None where rows or lines go to files.
+    """
+
+    subscription: str | None = None
+    topic: str | None = None
+    timestamp_attribute: str | None = None
+    id_label: str | None = None
+    output_file: str | None = None
+    output_topic: str | None = None
+    rejected_topic: str | None = None
+    late_topic: str | None = None
 
 
 class ReadOptions(PipelineOptions):
@@ -131,7 +163,7 @@ class AverageOptions(PipelineOptions):
             type=_whole_number(1),
             metavar="MINUTES",
             help=f"a longer silence is not filled with rows (default: {LEAP_YEAR_MINUTES}, a leap "
-            "year; with --follow 1440, or the window where that is longer)",
+            "year; of input without end 1440, or the window where that is longer)",
         )
         parser.add_argument(
             "--decimals",
@@ -143,7 +175,7 @@ class AverageOptions(PipelineOptions):
             "--plan",
             choices=("rolling", "windows"),
             help="one pass over a series' minutes, or Beam's SlidingWindows over them: the same "
-            "rows (default: rolling; with --follow always windows)",
+            "rows (default: rolling; of input without end always windows)",
         )
 
 
@@ -154,7 +186,6 @@ class WriteOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--output_file",
-            default=STANDARD_STREAM,
             metavar="FILE",
             help="where the rows go, as NDJSON (default: standard output)",
         )
@@ -221,6 +252,56 @@ class FollowOptions(PipelineOptions):
             metavar="SECONDS",
             help="the watermark follows the latest event less so long (default: 60)",
         )
+
+
+class PubSubOptions(PipelineOptions):
+    """How Pub/Sub is read and written."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
+        parser.add_argument(
+            "--input_subscription",
+            type=_checked(_subscription),
+            metavar="SUBSCRIPTION",
+            help="take the messages of projects/PROJECT/subscriptions/NAME: each a line",
+        )
+        parser.add_argument(
+            "--input_topic",
+            type=_checked(_topic),
+            metavar="TOPIC",
+            help="the same, of projects/PROJECT/topics/NAME from now on",
+        )
+        parser.add_argument(
+            "--timestamp_attribute",
+            metavar="NAME",
+            help="the attribute of messages whose time moves the watermark (default: the time of "
+            "their publication); an event's own time is always its timestamp",
+        )
+        parser.add_argument(
+            "--id_label",
+            metavar="NAME",
+            help="on Dataflow: the attribute that tells a message which was published twice",
+        )
+        for name, what in (("output", "the rows"), ("rejected", "dead letters")):
+            parser.add_argument(
+                f"--{name}_topic",
+                type=_checked(_topic),
+                metavar="TOPIC",
+                help=f"where {what} go, one a message, in place of a file",
+            )
+        parser.add_argument(
+            "--late_topic",
+            type=_checked(_topic),
+            metavar="TOPIC",
+            help="where events go that come too late (default: with the dead letters)",
+        )
+
+
+class TimelinessOptions(PipelineOptions):
+    """What becomes of late and early events of input without end."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--allowed_lateness_seconds",
             type=_whole_number(0),
@@ -237,7 +318,7 @@ class FollowOptions(PipelineOptions):
         parser.add_argument(
             "--late_file",
             metavar="FILE",
-            help="where events go that come too late (default: to --rejected_file)",
+            help="where events go that come too late (default: with the dead letters)",
         )
 
 
@@ -255,7 +336,10 @@ class RunOptions(PipelineOptions):
         parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
 
-_OWN_OPTIONS = (ReadOptions, AverageOptions, WriteOptions, FollowOptions, RunOptions)
+_OWN_OPTIONS = (
+    *(ReadOptions, AverageOptions, WriteOptions),
+    *(FollowOptions, PubSubOptions, TimelinessOptions, RunOptions),
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -325,16 +409,27 @@ def _check_known(arguments: Sequence[str], own_names: set[str]) -> None:
         raise OptionError(f"unknown {kind} {name}{hint}")
 
 
-def settings_of(options: PipelineOptions) -> Settings | LiveSettings:
-    """Checks what options say together, and types it; with `--follow` the settings are live.
+def settings_of(options: PipelineOptions) -> Settings | FollowSettings | PubSubSettings:
+    """Checks what options say together, and types it; of an input without end they are live.
 
     Raises:
         OptionError: a required one is missing, or two contradict each other.
     """
-    read = options.view_as(ReadOptions)
-    average = options.view_as(AverageOptions)
-    if not read.input_file:
+    read, average = options.view_as(ReadOptions), options.view_as(AverageOptions)
+    pubsub = options.view_as(PubSubOptions)
+    inputs = [
+        name
+        for name, value in (
+            ("--input_file", read.input_file),
+            ("--input_subscription", pubsub.input_subscription),
+            ("--input_topic", pubsub.input_topic),
+        )
+        if value
+    ]
+    if not inputs:
         raise OptionError("--input_file is required: the path of a log, or - for standard input")
+    if len(inputs) > 1:
+        raise OptionError(f"{inputs[0]} and {inputs[1]} are both inputs: name one")
     if average.window_size is None:
         raise OptionError(
             f"--window_size is required: a whole number of minutes, 1 to {MAX_WINDOW_MINUTES}"
@@ -344,20 +439,22 @@ def settings_of(options: PipelineOptions) -> Settings | LiveSettings:
             f"--max_gap_minutes={average.max_gap_minutes} may not be smaller than "
             f"--window_size={average.window_size}"
         )
-    patterns = _patterns(read.input_file)
+    patterns = _patterns(read.input_file) if read.input_file else ()
     _check_files(options, patterns)
+    if not patterns:
+        return _pubsub_settings(options, inputs[0])
     if options.view_as(FollowOptions).follow:
-        return _live_settings(options, patterns)
+        return _follow_settings(options, patterns)
     return _batch_settings(options, patterns)
 
 
 def _check_files(options: PipelineOptions, patterns: tuple[str, ...]) -> None:
-    write, follow = options.view_as(WriteOptions), options.view_as(FollowOptions)
+    write, timeliness = options.view_as(WriteOptions), options.view_as(TimelinessOptions)
     outputs = {
         "output_file": write.output_file,
         "rejected_file": write.rejected_file,
         "summary_file": write.summary_file,
-        "late_file": follow.late_file,
+        "late_file": timeliness.late_file,
     }
     for name, path in outputs.items():
         if path == "":
@@ -371,10 +468,10 @@ def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Sett
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)
     write = options.view_as(WriteOptions)
-    for name in _FOLLOWED_ONLY:
-        if getattr(options.view_as(FollowOptions), name) is not None:
-            raise OptionError(f"--{name} is for --follow")
-    if write.num_shards > 1 and write.output_file == STANDARD_STREAM:
+    _refuse(options, (*_FOR_FOLLOWED, *_FOR_LIVE), "is for --follow")
+    _refuse(options, _FOR_PUBSUB, "is for --input_subscription and --input_topic")
+    output_file = write.output_file or STANDARD_STREAM
+    if write.num_shards > 1 and output_file == STANDARD_STREAM:
         raise OptionError("--num_shards above 1 needs an --output_file to name the shards after")
     max_gap = LEAP_YEAR_MINUTES if average.max_gap_minutes is None else average.max_gap_minutes
     return Settings(
@@ -384,7 +481,7 @@ def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Sett
         event_name=read.event_name,
         group_by=_group_by(average.group_by) if average.group_by is not None else (),
         chunk_size=read.chunk_size,
-        output_file=write.output_file,
+        output_file=output_file,
         num_shards=write.num_shards,
         empty_value=write.empty_value,
         max_rows=write.max_rows,
@@ -394,17 +491,71 @@ def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Sett
     )
 
 
-_FOLLOWED_ONLY = (
-    *("stop_after_idle_seconds", "out_of_order_seconds", "allowed_lateness_seconds"),
-    *("max_future_seconds", "late_file"),
+_FOR_LIVE = ("allowed_lateness_seconds", "max_future_seconds", "late_file")
+_FOR_FOLLOWED = ("stop_after_idle_seconds", "out_of_order_seconds")
+_FOR_PUBSUB = (
+    *("timestamp_attribute", "id_label"),
+    *("output_topic", "rejected_topic", "late_topic"),
 )
 
 
-def _live_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> LiveSettings:
+def _refuse(options: PipelineOptions, names: Iterable[str], reason: str) -> None:
+    """Raises OptionError where one of these is given."""
+    given = options.get_all_options()
+    for name in names:
+        if given[name] is not None and given[name] is not False:
+            raise OptionError(f"--{name} {reason}")
+
+
+def _follow_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> FollowSettings:
+    common = _live_settings(options, "--follow")
+    _refuse(options, _FOR_PUBSUB, "is for --input_subscription and --input_topic")
+    if STANDARD_STREAM in patterns or not all(map(files.is_local, patterns)):
+        raise OptionError("--follow takes files of this machine as --input_file")
+    write = options.view_as(WriteOptions)
+    return FollowSettings(
+        patterns=patterns,
+        output_file=write.output_file or STANDARD_STREAM,
+        late_file=options.view_as(TimelinessOptions).late_file or write.rejected_file,
+        summary_file=write.summary_file,
+        **_given(options, _FOR_FOLLOWED),
+        **common,
+    )
+
+
+def _pubsub_settings(options: PipelineOptions, input_option: str) -> PubSubSettings:
+    common = _live_settings(options, input_option)
+    _refuse(options, ("follow", *_FOR_FOLLOWED), "is for --input_file")
+    _refuse(options, ("summary_file",), f"is not for {input_option}: the input has no end")
+    write, pubsub = options.view_as(WriteOptions), options.view_as(PubSubOptions)
+    late_file = options.view_as(TimelinessOptions).late_file
+    for name, file, topic in (
+        ("output", write.output_file, pubsub.output_topic),
+        ("rejected", write.rejected_file, pubsub.rejected_topic),
+        ("late", late_file, pubsub.late_topic),
+    ):
+        if file and topic:
+            raise OptionError(f"--{name}_file and --{name}_topic are both given: name one")
+    has_late = late_file or pubsub.late_topic
+    return PubSubSettings(
+        subscription=pubsub.input_subscription,
+        topic=pubsub.input_topic,
+        timestamp_attribute=pubsub.timestamp_attribute,
+        id_label=pubsub.id_label,
+        output_topic=pubsub.output_topic,
+        rejected_topic=pubsub.rejected_topic,
+        late_topic=pubsub.late_topic if has_late else pubsub.rejected_topic,
+        output_file=None if pubsub.output_topic else write.output_file or STANDARD_STREAM,
+        late_file=late_file if has_late else write.rejected_file,
+        **common,
+    )
+
+
+def _live_settings(options: PipelineOptions, input_option: str) -> dict[str, Any]:
+    """What the settings of all inputs without end have in common."""
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)
     write = options.view_as(WriteOptions)
-    follow = options.view_as(FollowOptions)
     refused = {
         "--until": average.until is not None,
         "--max_rejected": write.max_rejected is not None,
@@ -414,25 +565,23 @@ def _live_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> LiveS
     }
     for name, is_given in refused.items():
         if is_given:
-            raise OptionError(f"{name} is not for --follow: the input has no end")
-    if STANDARD_STREAM in patterns or not all(map(files.is_local, patterns)):
-        raise OptionError("--follow takes files of this machine as --input_file")
-    given = {
-        name: getattr(follow, name) for name in _FOLLOWED_ONLY if getattr(follow, name) is not None
+            raise OptionError(f"{name} is not for {input_option}: the input has no end")
+    return {
+        "window_minutes": average.window_size,
+        "max_gap_minutes": average.max_gap_minutes,
+        "decimals": average.decimals,
+        "event_name": read.event_name,
+        "group_by": _group_by(average.group_by) if average.group_by is not None else (),
+        "empty_value": write.empty_value,
+        "rejected_file": write.rejected_file,
+        **_given(options, ("allowed_lateness_seconds", "max_future_seconds")),
     }
-    return LiveSettings(
-        patterns=patterns,
-        window_minutes=average.window_size,
-        max_gap_minutes=average.max_gap_minutes,
-        decimals=average.decimals,
-        event_name=read.event_name,
-        group_by=_group_by(average.group_by) if average.group_by is not None else (),
-        empty_value=write.empty_value,
-        output_file=write.output_file,
-        rejected_file=write.rejected_file,
-        summary_file=write.summary_file,
-        **{"late_file": write.rejected_file, **given},
-    )
+
+
+def _given(options: PipelineOptions, names: Iterable[str]) -> dict[str, Any]:
+    """The values of those that are given; the settings know the defaults of the others."""
+    values = options.get_all_options()
+    return {name: values[name] for name in names if values[name] is not None}
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -473,6 +622,21 @@ def _group_by(text: str) -> tuple[str, ...]:
     fields = tuple(text.split(","))
     check_group_by(fields)
     return fields
+
+
+def _subscription(text: str) -> str:
+    return _pubsub_name(text, "subscriptions")
+
+
+def _topic(text: str) -> str:
+    return _pubsub_name(text, "topics")
+
+
+def _pubsub_name(text: str, kind: str) -> str:
+    # The rule of Beam's own, which would raise when the pipeline is built.
+    if not re.fullmatch(rf"projects/[a-z][-a-z0-9:.]{{4,61}}[a-z0-9]/{kind}/[^/\s]+", text):
+        raise ValueError(f"takes projects/PROJECT/{kind}/NAME, not {text!r}")
+    return text
 
 
 def _max_rejected(text: str) -> MaxRejected:

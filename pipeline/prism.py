@@ -13,9 +13,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from apache_beam.metrics.metric import MetricResults
+import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions
-from apache_beam.runners.portability.portable_runner import PipelineResult
 from apache_beam.runners.portability.prism_runner import PrismJobServer
 
 from pipeline.errors import OptionError
@@ -50,6 +49,7 @@ def serving(options: PipelineOptions) -> Iterator[str]:
     except OSError as error:
         raise OptionError(f"{command[0]}: cannot be run as Prism: {error.strerror}") from error
     assert process.stdout is not None
+    threading.excepthook = _tell_unless_connection
     try:
         for line in process.stdout:
             if _ANNOUNCEMENT in line:
@@ -60,17 +60,15 @@ def serving(options: PipelineOptions) -> Iterator[str]:
         threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
         yield line.partition(_ANNOUNCEMENT)[2].split()[0]
     finally:
-        # Beam's threads that talk with it fail when it ends, and would each print a traceback.
         threading.excepthook = _say_nothing
         process.kill()
         process.wait()
 
 
-def metrics(result: PipelineResult) -> MetricResults:
-    """What has been counted until now."""
-    # Beam asks the job service once, and gives that answer for good.
-    result._metrics = None
-    return result.metrics()
+def _tell_unless_connection(arguments: threading.ExceptHookArgs) -> None:
+    # When Prism ends all of Beam's threads that talk with it fail, and would print tracebacks.
+    if not issubclass(arguments.exc_type, grpc.RpcError):
+        threading.__excepthook__(arguments)
 
 
 def _say_nothing(_: threading.ExceptHookArgs) -> None:

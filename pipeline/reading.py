@@ -227,11 +227,11 @@ def _split(chunk: Chunk, max_lines: int) -> Iterator[Chunk]:
     start = 0
     for end in cuts:
         inside = [
-            Origin(position - start, source, offset)
-            for position, source, offset in chunk.origins
-            if start < position < end
+            origin._replace(position=origin.position - start)
+            for origin in chunk.origins
+            if start < origin.position < end
         ]
-        first = Origin(0, *chunk.place(start))
+        first = chunk.origin(start)._replace(position=0)
         yield Chunk(chunk.data[start:end], (first, *inside))
         start = end
 

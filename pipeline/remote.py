@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
+    StandardOptions,
     TestOptions,
     WorkerOptions,
 )
@@ -21,8 +22,11 @@ from apache_beam.runners.runner import PipelineRunner, PipelineState
 from pipeline import files
 from pipeline.batch import build_pipeline
 from pipeline.errors import OptionError, RunError
-from pipeline.options import STANDARD_STREAM, RunOptions, Settings
+from pipeline.hourly import WriteHours
+from pipeline.options import STANDARD_STREAM, PubSubSettings, RunOptions, Settings
+from pipeline.pubsub import Publish, ReadMessages
 from pipeline.reading import Input
+from pipeline.streaming import Sinks, average_live
 from pipeline.summary import Summary
 from pipeline.writing import Output
 
@@ -63,6 +67,44 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     if settings.summary_file:
         summary.write(settings.summary_file, run_id)
     print(summary.text(), file=sys.stderr)
+
+
+def submit_streaming(
+    settings: PubSubSettings, options: PipelineOptions, runner: PipelineRunner
+) -> None:
+    """Submits the flow of messages without end, and returns once the job is accepted.
+
+    Raises:
+        OptionError: the options name what a job cannot have.
+    """
+    for name in ("rejected", "late"):
+        if getattr(settings, f"{name}_file") is not None:
+            raise OptionError(f"--{name}_file is of this machine: name a --{name}_topic")
+    folder = settings.output_file
+    if folder is not None and (files.is_local(folder) or not folder.endswith("/")):
+        raise OptionError(
+            f"--output_file={folder}: name a folder in a bucket (gs://BUCKET/FOLDER/), which gets "
+            "a file for each hour, or an --output_topic"
+        )
+    _check_cloud_options(options)
+    _let_workers_install_this(options)
+    options.view_as(StandardOptions).streaming = True
+    pipeline = beam.Pipeline(runner, options)
+    chunks = pipeline | "ReadMessages" >> ReadMessages(
+        settings.subscription, settings.topic, settings.id_label, settings.timestamp_attribute
+    )
+    if folder is None:
+        rows = Publish(settings.output_topic)
+    else:
+        rows = WriteHours(folder, settings.allowed_lateness_seconds)
+    letters = [
+        None if topic is None else Publish(topic)
+        for topic in (settings.rejected_topic, settings.late_topic)
+    ]
+    average_live(chunks, settings, Sinks(rows, *letters))
+    pipeline.run()
+    if options.view_as(TestOptions).dry_run:
+        _logger.warning("dry run: the job was built, and not submitted")
 
 
 def _check_cloud_options(options: PipelineOptions) -> None:

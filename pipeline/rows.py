@@ -109,7 +109,7 @@ class RowFormat:
         ).encode()
 
     def revised_lines(self, row: Row) -> Iterator[bytes]:
-        """The line of a row with its revision; none if it is not to be written."""
+        """A row with its revision, as a line without its end; none if it is not to be written."""
         if row.average is None and self._empty_value == "skip":
             return
         middle = self._middles.get(row.series) or self._middle(row.series)
@@ -117,7 +117,7 @@ class RowFormat:
             np.array([math.nan if row.average is None else row.average])
         )
         date = f"{row.date:%Y-%m-%d %H:%M:%S}"
-        yield f'{{"date": "{date}{middle}{average}, "revision": {row.revision}}}\n'.encode()
+        yield f'{{"date": "{date}{middle}{average}, "revision": {row.revision}}}'.encode()
 
     def _middle(self, series: Series) -> str:
         fields = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import signal
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,13 @@ from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from pipeline.errors import ExitCode, OptionError, RunError, one_line
 from pipeline.local import run_here
-from pipeline.options import LiveSettings, RunOptions, parse_options, settings_of
-from pipeline.remote import submit
+from pipeline.options import (
+    FollowSettings,
+    PubSubSettings,
+    RunOptions,
+    parse_options,
+    settings_of,
+)
 
 _logger = logging.getLogger("pipeline")
 
@@ -53,26 +59,50 @@ def _tell(error: BaseException, debug: bool) -> ExitCode:
 
 def _run(options: PipelineOptions) -> None:
     settings = settings_of(options)
-    if isinstance(settings, LiveSettings):
-        _check_prism(options)
-        # What a batch run does not need is not imported.
-        from pipeline.live import run_live
+    # What a batch run does not need is not imported.
+    if isinstance(settings, FollowSettings):
+        _check_runner(options, "--follow runs on Prism in this process", ("prismrunner",))
+        from pipeline.live import follow
 
-        run_live(settings, options)
-        return
-    if options.view_as(StandardOptions).streaming:
-        raise OptionError("--streaming reads input without end: say --follow")
-    runner = _runner(options)
-    if type(runner).__name__ in StandardOptions.LOCAL_RUNNERS:
-        run_here(settings, options, runner)
+        follow(settings, options)
+    elif isinstance(settings, PubSubSettings):
+        where = "Pub/Sub is read on the DirectRunner and the DataflowRunner"
+        _check_runner(options, where, ("dataflowrunner",))
+        _subscribe(settings, options)
+    elif options.view_as(StandardOptions).streaming:
+        raise OptionError(
+            "--streaming reads input without end: say --follow, --input_subscription or "
+            "--input_topic"
+        )
     else:
-        submit(settings, options, runner)
+        runner = _runner(options)
+        if type(runner).__name__ in StandardOptions.LOCAL_RUNNERS:
+            run_here(settings, options, runner)
+        else:
+            from pipeline.remote import submit
+
+            submit(settings, options, runner)
 
 
-def _check_prism(options: PipelineOptions) -> None:
+def _subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
+    try:
+        importlib.import_module("google.cloud.pubsub")
+    except ImportError as error:
+        raise OptionError("Pub/Sub needs the extra gcp: pip install 'unbabel-cli[gcp]'") from error
+    if (options.view_as(StandardOptions).runner or "").lower() == "dataflowrunner":
+        from pipeline.remote import submit_streaming
+
+        submit_streaming(settings, options, _runner(options))
+    else:
+        from pipeline.subscribed import subscribe
+
+        subscribe(settings, options)
+
+
+def _check_runner(options: PipelineOptions, where: str, others: tuple[str, ...]) -> None:
     name = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
-    if name.lower() not in ("direct", "directrunner", "prismrunner"):
-        raise OptionError(f"--follow runs on Prism in this process, not on --runner={name}")
+    if name.lower() not in ("direct", "directrunner", *others):
+        raise OptionError(f"{where}, not on --runner={name}")
 
 
 def _runner(options: PipelineOptions) -> PipelineRunner:

@@ -94,16 +94,7 @@ class _ReportFn(beam.DoFn):
                 Metrics.counter(f"{__name__}.{kind}", shown).inc(count)
         if self._show_rejected:
             for letter in tally.first_rejected:
-                reasons = "; ".join(
-                    f"{error.field}: {error.message}" if error.field else error.message
-                    for error in letter.errors
-                )
-                _logger.warning(
-                    "rejected: %s, line at byte %d: %s",
-                    one_line(letter.source),
-                    letter.offset,
-                    one_line(reasons),
-                )
+                _logger.warning("rejected: %s", one_line(letter.reason()))
         yield from ()
 
 

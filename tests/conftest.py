@@ -73,3 +73,14 @@ def s3_endpoint() -> Iterator[str]:
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"], "Running on "
     ) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[tuple[str, str]]:
+    """Where an emulator of Pub/Sub is, and the address that tells what became of its messages."""
+    binary = os.environ.get("PUBSUB_EMULATOR")
+    if binary is None:
+        pytest.skip("no emulator of Pub/Sub: build tests/pubsub_emulator, name it PUBSUB_EMULATOR")
+    with _service([binary], "pubsub=") as addresses:
+        pubsub, _, messages = addresses.partition(" messages=")
+        yield pubsub, messages

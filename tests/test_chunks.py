@@ -23,7 +23,7 @@ _NAME = "translation_delivered"
 
 def _places(chunk: Chunk) -> Iterator[tuple[str, int, bytes]]:
     for position, text in chunk.lines():
-        yield *chunk.place(position), text
+        yield *chunk.origin(position)[1:3], text
 
 
 # ---------------------------------------------------------------------------------------------

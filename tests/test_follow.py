@@ -22,7 +22,7 @@ def _lines(chunks: list[Chunk]) -> list[tuple[str, int, bytes]]:
     lines = []
     for chunk in chunks:
         for position, line in chunk.lines():
-            source, offset = chunk.place(position)
+            _, source, offset, _ = chunk.origin(position)
             lines.append((os.path.basename(source), offset, line))
     return lines
 
@@ -145,7 +145,7 @@ def test_a_line_that_is_too_long_is_given_cut_once(
     monkeypatch.setattr("pipeline.follow.CUT_LINE_BYTES", 4)
     logs.append("a.json", b"0123456789ab")
     (cut,) = logs._follower.poll()
-    assert (cut.is_cut, cut.data, cut.place(0)[1]) == (True, b"0123", 0)
+    assert (cut.is_cut, cut.data, cut.origin(0).offset) == (True, b"0123", 0)
     logs.append("a.json", b"cdef" * 10)
     assert logs.new() == []
     logs.append("a.json", b"g\nnext\n")

@@ -28,6 +28,7 @@ _PACKAGE = Path(__file__).parents[1] / "pipeline"
 _WITHOUT_BEAM = [
     *("errors", "events", "durations", "rows", "tally", "timeliness", "columnar", "chunks"),
     *("rolling", "silences"),
+    *("in_process", "account"),
 ]
 _LAYERS = [
     *_WITHOUT_BEAM,
@@ -36,9 +37,9 @@ _LAYERS = [
     *("coders", "arrival", "parsing"),
     *("revisions", "moving_average"),
     *("writing", "options", "summary"),
-    *("streams", "batch"),
-    *("appending", "following", "prism", "status"),
-    *("local", "live", "remote"),
+    *("streams", "batch", "streaming"),
+    *("appending", "hourly", "pubsub", "following", "prism", "status"),
+    *("local", "live", "subscribed", "remote"),
     *("run", "__main__"),
 ]
 

@@ -156,7 +156,8 @@ def test_a_terminal_shows_how_it_is_getting_on(tmp_path: Path, environment: dict
     (tmp_path / "events.json").write_bytes(b"no event\n" + CHALLENGE_EVENTS)
     terminal, standard_error = pty.openpty()
     environment = {**environment, "COLUMNS": "200"}
-    with _following(tmp_path, environment, "--input_file=events.json", stderr=standard_error):
+    options = ("--input_file=events.json", "--rejected_file=letters")
+    with _following(tmp_path, environment, *options, stderr=standard_error):
         os.close(standard_error)
         shown = b""
         while b"4 lines, 12 rows, watermark 2018-12-26 18:22:19 (" not in shown:
@@ -186,6 +187,39 @@ def test_no_process_is_left_when_it_is_killed(tmp_path: Path, environment: dict[
     pause = threading.Event()
     while _is_running(tmp_path / "prism.pid"):
         pause.wait(0.05)
+
+
+def test_it_says_so_when_prism_is_killed(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
+    with _following(tmp_path, environment, "--input_file=events.json") as process:
+        _read(process, _revised(CHALLENGE_ROWS)[:12])
+        os.kill(int((tmp_path / "prism.pid").read_text()), signal.SIGKILL)
+        _, err = process.communicate()
+    assert process.returncode == 1
+    (message,) = err.decode().splitlines()
+    assert message.startswith("unbabel_cli: error: Prism has ended before the run")
+
+
+@pytest.mark.parametrize("option", [(), ("--rejected_file=letters",)], ids=str)
+def test_what_is_not_written_is_shown(
+    option: tuple[str, ...], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    late = line(timestamp='"2018-12-26 17:00:00"')
+    (tmp_path / "a.json").write_bytes(CHALLENGE_EVENTS + b"no event\n")
+    with _following(tmp_path, environment, "--input_file=*.json", *option) as process:
+        _read(process, _revised(CHALLENGE_ROWS)[:12])
+        (tmp_path / "b.json").write_bytes(late + b"\n")
+        if option:
+            _wait_for(lambda: _content(tmp_path / "letters").count(b"\n") == 2, process)
+            process.terminate()
+            _, err = process.communicate()
+            assert err == b""
+        else:
+            assert process.stderr is not None
+            late_shown, rejected_shown = sorted(process.stderr.readline() for _ in range(2))
+            place = f"rejected: a.json, line at byte {len(CHALLENGE_EVENTS)}: Invalid JSON"
+            assert place.encode() in rejected_shown
+            assert b"late: b.json, line at byte 0: timestamp: the watermark had" in late_shown
 
 
 def test_it_ends_when_its_reader_has_gone(tmp_path: Path, environment: dict[str, str]) -> None:

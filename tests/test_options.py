@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from pipeline import __version__
 from pipeline.errors import ExitCode, OptionError
 from pipeline.options import (
-    LiveSettings,
+    FollowSettings,
+    PubSubSettings,
     RunOptions,
     Settings,
     own_option_names,
@@ -54,6 +55,13 @@ _VALUES = {
     "--allowed_lateness_seconds": "7",
     "--max_future_seconds": "9",
     "--late_file": "late.json",
+    "--input_subscription": "projects/my-project/subscriptions/events",
+    "--input_topic": "projects/my-project/topics/events",
+    "--timestamp_attribute": "sent_at",
+    "--id_label": "id",
+    "--output_topic": "projects/my-project/topics/rows",
+    "--rejected_topic": "projects/my-project/topics/rejected",
+    "--late_topic": "projects/my-project/topics/late",
     "--detach": None,
     "--verbose": None,
     "--debug": None,
@@ -390,9 +398,9 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_followed_input_has_settings_of_its_own() -> None:
     options = ("--follow", "--rejected_file=rejected.json", "--group_by=client_name")
-    assert settings_of(parse_options([*_REQUIRED, *options])) == LiveSettings(
-        ("events.json",),
-        10,
+    assert settings_of(parse_options([*_REQUIRED, *options])) == FollowSettings(
+        patterns=("events.json",),
+        window_minutes=10,
         group_by=("client_name",),
         rejected_file="rejected.json",
         late_file="rejected.json",
@@ -403,9 +411,9 @@ def test_followed_input_has_settings_of_its_own() -> None:
         *("--max_gap_minutes=20", "--decimals=2", "--empty_value=null", "--event_name=opened"),
         *("--output_file=rows.json", "--summary_file=summary.json"),
     )
-    assert settings_of(parse_options([*_REQUIRED, *options])) == LiveSettings(
-        ("events.json",),
-        10,
+    assert settings_of(parse_options([*_REQUIRED, *options])) == FollowSettings(
+        patterns=("events.json",),
+        window_minutes=10,
         max_gap_minutes=20,
         decimals=2,
         event_name="opened",
@@ -445,4 +453,113 @@ def test_what_is_for_followed_input_is_refused_without_it(option: str) -> None:
 def test_only_files_of_this_machine_are_followed() -> None:
     assert "takes files of this machine" in _refusal(
         "--input_file=-", "--window_size=1", "--follow"
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Pub/Sub
+
+_SUBSCRIPTION = "projects/my-project/subscriptions/events"
+_SUBSCRIBED = (f"--input_subscription={_SUBSCRIPTION}", "--window_size=10")
+_TOPIC = "projects/my-project/topics/"
+
+
+def test_a_subscription_has_settings_of_its_own() -> None:
+    assert settings_of(parse_options(_SUBSCRIBED)) == PubSubSettings(
+        subscription=_SUBSCRIPTION, window_minutes=10, output_file="-"
+    )
+    options = (
+        *("--timestamp_attribute=sent_at", "--id_label=id", "--allowed_lateness_seconds=0"),
+        *(f"--output_topic={_TOPIC}rows", f"--rejected_topic={_TOPIC}rejected"),
+    )
+    assert settings_of(parse_options([*_SUBSCRIBED, *options])) == PubSubSettings(
+        subscription=_SUBSCRIPTION,
+        window_minutes=10,
+        timestamp_attribute="sent_at",
+        id_label="id",
+        allowed_lateness_seconds=0,
+        output_topic=f"{_TOPIC}rows",
+        rejected_topic=f"{_TOPIC}rejected",
+        late_topic=f"{_TOPIC}rejected",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        (
+            [f"--rejected_topic={_TOPIC}x"],
+            {"rejected_topic": f"{_TOPIC}x", "late_topic": f"{_TOPIC}x"},
+        ),
+        (["--rejected_file=x"], {"rejected_file": "x", "late_file": "x"}),
+        (
+            [f"--rejected_topic={_TOPIC}x", "--late_file=y"],
+            {"rejected_topic": f"{_TOPIC}x", "late_file": "y"},
+        ),
+        (
+            ["--rejected_file=x", f"--late_topic={_TOPIC}y"],
+            {"rejected_file": "x", "late_topic": f"{_TOPIC}y"},
+        ),
+    ],
+    ids=" ".join,
+)
+def test_late_events_go_with_the_dead_letters_unless_they_have_a_place(
+    options: list[str], places: dict[str, str]
+) -> None:
+    assert settings_of(parse_options([*_SUBSCRIBED, *options])) == PubSubSettings(
+        subscription=_SUBSCRIPTION, window_minutes=10, output_file="-", **places
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input_file=a"], "--input_file and --input_subscription are both inputs: name one"),
+        (
+            [f"--input_topic={_TOPIC}x"],
+            "--input_subscription and --input_topic are both inputs: name one",
+        ),
+        (["--follow"], "--follow is for --input_file"),
+        (["--out_of_order_seconds=0"], "--out_of_order_seconds is for --input_file"),
+        (["--until=last"], "--until is not for --input_subscription: the input has no end"),
+        (
+            ["--summary_file=x"],
+            "--summary_file is not for --input_subscription: the input has no end",
+        ),
+        (
+            ["--late_file=x", f"--late_topic={_TOPIC}x"],
+            "--late_file and --late_topic are both given: name one",
+        ),
+        (
+            ["--output_file=-", f"--output_topic={_TOPIC}x"],
+            "--output_file and --output_topic are both given: name one",
+        ),
+    ],
+    ids=str,
+)
+def test_what_contradicts_a_subscription_is_refused(arguments: list[str], message: str) -> None:
+    assert _refusal(*_SUBSCRIBED, *arguments) == message
+
+
+@pytest.mark.parametrize("name", ["timestamp_attribute", "id_label", "output_topic", "late_topic"])
+def test_what_is_for_pubsub_is_refused_for_files(name: str) -> None:
+    option = f"--{name}={_TOPIC}x"
+    for follow in ([], ["--follow"]):
+        assert _refusal(*_REQUIRED, *follow, option) == (
+            f"--{name} is for --input_subscription and --input_topic"
+        )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "events",
+        "projects/my-project/topics/x",
+        "projects/p/subscriptions/x",
+        "projects/my-project/subscriptions/",
+    ],
+)
+def test_a_subscription_has_a_full_name(name: str) -> None:
+    assert _refusal(f"--input_subscription={name}", "--window_size=10") == (
+        f"argument --input_subscription: takes projects/PROJECT/subscriptions/NAME, not {name!r}"
     )

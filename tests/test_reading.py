@@ -60,7 +60,7 @@ def _chunks(paths: Sequence[str], max_lines: int | None = None) -> list[Chunk]:
 
 def _lines(chunks: Sequence[Chunk]) -> list[Line]:
     return sorted(
-        (*chunk.place(position), line) for chunk in chunks for position, line in chunk.lines()
+        (*chunk.origin(position)[1:3], line) for chunk in chunks for position, line in chunk.lines()
     )
 
 
@@ -199,7 +199,7 @@ def test_a_line_that_is_too_long_is_one_cut_chunk_and_its_neighbours_are_whole(
     raw = {offset: content[offset:].split(b"\n")[0] for offset, _ in oracle.lines_of(content)}
     too_long = [offset for offset, text in raw.items() if len(text) > _LONGEST]
     cut = [chunk for chunk in chunks if chunk.is_cut]
-    assert [(*chunk.place(0), chunk.data) for chunk in cut] == [
+    assert [(*chunk.origin(0)[1:3], chunk.data) for chunk in cut] == [
         (paths[0], offset, content[offset : offset + _CUT]) for offset in too_long
     ]
     assert _lines([chunk for chunk in chunks if not chunk.is_cut]) == [
