@@ -35,6 +35,8 @@ _TEMPLATES = {
     "escaped": _USUAL.replace("translation_delivered", r"translation\u005fdelivered"),
 }
 MODEL_ONLY = ("spaced", "escaped")
+BY_MODEL = (*MODEL_ONLY, "mixed")
+"""Those of which much, or all, goes to the model."""
 
 _OTHER_EVENT = '{{"timestamp": "{date} {time}", "event_name": "heartbeat", "host": "{client}"}}'
 _BROKEN = (

@@ -66,7 +66,8 @@ class ChunkCoder(_VersionedCoder):
         return len(value.data)
 
     def _pack(self, value: Chunk) -> bytes:
-        fields = [value.origins, value.is_cut, value.watermark]
+        origins = [_without_no_message(origin) for origin in value.origins]
+        fields = [origins, value.is_cut, value.watermark]
         head = json.dumps(fields, separators=(",", ":")).encode()
         return b"".join((struct.pack(">I", len(head)), head, value.data))
 
@@ -74,6 +75,11 @@ class ChunkCoder(_VersionedCoder):
         (length,) = struct.unpack_from(">I", payload)
         origins, *rest = json.loads(bytes(payload[4 : 4 + length]))
         return Chunk(bytes(payload[4 + length :]), tuple(Origin(*each) for each in origins), *rest)
+
+
+def _without_no_message(value: Origin | DeadLetter) -> tuple[object, ...]:
+    """The fields in order; the last one, the id of a message, only where there is one."""
+    return tuple(value) if value.message_id is not None else tuple(value)[:-1]
 
 
 class DurationSumCoder(_VersionedCoder):
@@ -163,19 +169,20 @@ class DeadLetterCoder(_JsonCoder):
     """The fields in order."""
 
     def _to_json(self, value: DeadLetter) -> Any:
-        return [*value]
+        return _without_no_message(value)
 
     def _from_json(self, value: Any) -> DeadLetter:
-        source, offset, line, is_base64, truncated, errors, message_id = value
+        source, offset, line, is_base64, truncated, errors, *message_id = value
         reasons = tuple(FieldError(*error) for error in errors)
-        return DeadLetter(source, offset, line, is_base64, truncated, reasons, message_id)
+        return DeadLetter(source, offset, line, is_base64, truncated, reasons, *message_id)
 
 
 class TallyCoder(_JsonCoder):
     """The fields by name."""
 
     def _to_json(self, value: Tally) -> Any:
-        return vars(value)
+        letters = [_without_no_message(letter) for letter in value.first_rejected]
+        return {**vars(value), "first_rejected": letters}
 
     def _from_json(self, value: Any) -> Tally:
         letters = map(DeadLetterCoder()._from_json, value.pop("first_rejected"))

@@ -68,10 +68,18 @@ _GOLDEN: list[tuple[Any, str]] = [
         Chunk(b"a", (Origin(0, "", 0),), True, -60),
         "01 00000015" + b'[[[0,"",0]],true,-60]a'.hex(),
     ),
+    (
+        Chunk(b"a", (Origin(0, "b", 0, "17"),)),
+        "01 0000001d" + b'[[[0,"b",0,"17"]],false,null]a'.hex(),
+    ),
     (RowRun("a", 0, 3, -1, 2), b'\x01["a",0,3,-1,2]'.hex()),
     (
         _LETTER,
         b'\x01["\\u00e9.json",7,"{\\"a\\"",false,true,[["","json_invalid","EOF"]]]'.hex(),
+    ),
+    (
+        _LETTER._replace(message_id="17"),
+        b'\x01["\\u00e9.json",7,"{\\"a\\"",false,true,[["","json_invalid","EOF"]],"17"]'.hex(),
     ),
     (
         Tally(1, 2, Counter({"b": 3, "a": 1}), Counter({"json_invalid": 1}), (_LETTER,), 4),
