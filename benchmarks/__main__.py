@@ -36,13 +36,15 @@ def main() -> None:
     runner = Runner(cache_folder, arguments.runs, warm_up=cache.one_file(settings.log(1)))
     names = list(SUITES) if "all" in arguments.suites else list(dict.fromkeys(arguments.suites))
     where = report.machine()
-    results = {}
+    results, failure = {}, None
     for name in names:
         print(f"{name}:", file=sys.stderr)
         try:
             results[name] = SUITES[name](settings, cache, runner)
         except BenchmarkError as error:
-            sys.exit(f"benchmarks: {error}")
+            # What others have measured for half an hour is not to be lost.
+            failure = f"benchmarks: {name}: {error}"
+            break
     print(report.tables(results))
     record = report.to_json(results, where, settings, arguments.runs)
     (results_folder / "benchmarks.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -51,6 +53,8 @@ def main() -> None:
     if "windows" in results:
         charts.time_over_windows(results_folder / "windows.svg", results["windows"].measurements)
     print(f"written to {results_folder}", file=sys.stderr)
+    if failure is not None:
+        sys.exit(failure)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -168,7 +168,8 @@ class Cache:
 
 def _name(log: Log) -> str:
     decimals = "-fractions" if log.fractions else ""
-    return f"{log.events}-events-{log.clients}-clients{decimals}-seed-{log.seed}"
+    events = f"{log.events}-events-every-{log.step_micros}-us"
+    return f"{events}-{log.clients}-clients{decimals}-seed-{log.seed}"
 
 
 def _write(log: Log, variant: str, path: Path) -> None:
