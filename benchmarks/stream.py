@@ -64,7 +64,7 @@ class Result:
     Attributes:
         start_seconds: until all rows of the first minute have come.
         seconds: from then on until those of the last but two have.
-        events: of those minutes.
+        events: of the minutes whose rows came in that time.
     """
 
     start_seconds: float
@@ -134,6 +134,7 @@ def run(case: Case, cache: Cache) -> Result:
             samples = _Samples(process.pid)
             started = time.monotonic()
             first_seconds: float | None = None
+            first_minutes = 0
             written, rest, blank_at = 0, b"", 0.0
             with log.open("ab", buffering=0) as writer:
                 following = next(slices, None)
@@ -156,14 +157,14 @@ def run(case: Case, cache: Cache) -> Result:
                     for line in lines:
                         rows.see(line)
                     if first_seconds is None and rows.whole_minutes:
-                        first_seconds = seconds
+                        first_seconds, first_minutes = seconds, written
                     if not lines:
                         time.sleep(_POLL_SECONDS)
             first_seconds = first_seconds or 0.0
             return Result(
                 first_seconds,
                 time.monotonic() - started - first_seconds,
-                (rows.whole_minutes - 1) * _events_per_minute(case.log),
+                (rows.whole_minutes - first_minutes) * _events_per_minute(case.log),
                 rows.count,
                 samples.taken,
             )
@@ -182,7 +183,9 @@ def _events_per_minute(log: Log) -> int:
 
 def _is_due(case: Case, written: int, rows: _Rows, seconds: float) -> bool:
     if case.events_per_second is None:
-        return written < rows.whole_minutes + case.ahead_minutes
+        # Until the first rows no more than they need: what is ahead then is not measured.
+        ahead = case.ahead_minutes if rows.whole_minutes else 2
+        return written < rows.whole_minutes + ahead
     return written * _events_per_minute(case.log) <= seconds * case.events_per_second
 
 

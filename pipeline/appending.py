@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -12,6 +15,7 @@ from pipeline import files
 from pipeline.options import STANDARD_STREAM
 
 _writing = threading.Lock()
+_pipes: dict[str, int] = {}
 
 
 @dataclass(eq=False)
@@ -53,16 +57,37 @@ def append(path: str, data: bytes) -> None:
     """Appends whole lines to a file, or writes them to standard output or a pipe.
 
     Raises:
-        OutputError: it cannot be written.
-        BrokenPipeError: its reader has gone.
+        OutputError: it cannot be written; a file is left as it was.
+        BrokenPipeError: the reader has gone.
     """
     # Bundles are done side by side, and what a pipe takes at a time may be less than all.
-    with _writing, files.writing(path):
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        descriptor = os.dup(1) if path == STANDARD_STREAM else os.open(path, flags, 0o666)
+    with _writing, files.writing(path), _opened(path) as descriptor:
+        status = os.fstat(descriptor)
+        left = memoryview(data)
         try:
-            left = memoryview(data)
             while left:
                 left = left[os.write(descriptor, left) :]
-        finally:
-            os.close(descriptor)
+        except OSError:
+            if stat.S_ISREG(status.st_mode):
+                os.ftruncate(descriptor, status.st_size)
+            raise
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A descriptor to append with; of a pipe always the same, whose reader waits for its end."""
+    if path == STANDARD_STREAM:
+        yield 1
+        return
+    if path in _pipes:
+        yield _pipes[path]
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        _pipes[path] = descriptor
+        yield descriptor
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

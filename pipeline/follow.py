@@ -44,12 +44,13 @@ class Follower:
         self._clock = clock
         self._files: dict[tuple[int, int], _File] = {}
 
-    def look(self) -> None:
-        """Opens the files that there are, and tells of paths that have none yet."""
+    def look(self) -> list[str]:
+        """Opens the files that there are and gives their paths; tells of paths that have none."""
         self._look()
         for pattern in self._patterns:
             if not os.path.exists(pattern) and not glob.glob(pattern, recursive=True):
                 _logger.warning("%s: no such file yet: waiting for it", pattern)
+        return self._paths()
 
     def poll(self) -> Iterator[Chunk]:
         """Reads what is new in all files, to their ends."""
@@ -74,14 +75,20 @@ class Follower:
         for path in self._paths():
             with files.reading(path):
                 try:
-                    status = os.stat(path)
+                    identity = self._open(path)
                 except FileNotFoundError:
                     continue  # it was renamed just now
-                identity = status.st_dev, status.st_ino
-                if identity not in self._files:
-                    self._files[identity] = _File(path, self._clock())
             named.add(identity)
         return named
+
+    def _open(self, path: str) -> tuple[int, int]:
+        status = os.stat(path)
+        if (status.st_dev, status.st_ino) not in self._files:
+            file = _File(path, self._clock())
+            # Asked of what was opened: another may have taken the name meanwhile.
+            status = file.status()
+            self._files.setdefault((status.st_dev, status.st_ino), file)
+        return status.st_dev, status.st_ino
 
     def _paths(self) -> list[str]:
         paths: set[str] = set()
@@ -113,11 +120,21 @@ class _File:
         self._line_offset = 0
         self._skips_line = False
 
+    def status(self) -> os.stat_result:
+        return os.fstat(self._stream.fileno())
+
     def read(self) -> Iterator[Chunk]:
+        """Reads on to where the file ends now: one that never stops growing has no other end."""
         with files.reading(self._path):
-            if os.fstat(self._stream.fileno()).st_size < self._stream.tell():
+            end = self.status().st_size
+            if end < self._stream.tell():
+                if self._line:
+                    yield from self._whole_lines(self._line)
                 self._begin_anew()
-            while data := self._stream.read(_READ_BYTES):
+            while left := end - self._stream.tell():
+                data = self._stream.read(min(left, _READ_BYTES))
+                if not data:
+                    return
                 yield from self._take(data)
 
     def finish(self) -> Iterator[Chunk]:

@@ -29,6 +29,9 @@ class Session(InProcess):
 
     Args:
         stop_after_idle_seconds: the input ends when nothing new came for so long; None for never.
+
+    Attributes:
+        reached: the watermark that was given last; to look at it moves nothing.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Session(InProcess):
         self._clock = clock
         self._stop_after_idle_seconds = stop_after_idle_seconds
         self._new: Iterator[Chunk] | None = None
+        self.reached: Timestamp = MIN_TIMESTAMP
 
     def read(self) -> Iterator[Chunk]:
         """Reads on, some megabytes at a time, until all files have been read to their ends."""
@@ -68,10 +72,15 @@ class Session(InProcess):
         """Gives the last lines that have no end."""
         return self._follower.finish()
 
-    def watermark(self) -> Timestamp:
-        """How far event time is now."""
+    def advance(self) -> Timestamp:
+        """Moves the watermark to where event time is now, and gives it.
+
+        Only for when all files have been read to their ends: what is not yet read would be late.
+        """
         seconds = self._clock.watermark(time.time())
-        return MIN_TIMESTAMP if seconds is None else Timestamp(micros=int(seconds * 1_000_000))
+        if seconds is not None:
+            self.reached = Timestamp(micros=int(seconds * 1_000_000))
+        return self.reached
 
 
 class Follow(beam.PTransform):
@@ -165,5 +174,5 @@ class _FollowFn(beam.DoFn):
                 yield TimestampedValue(chunk, now)
             tracker.try_claim(_ENDED)
         else:
-            estimator.set_watermark(max(now, session.watermark()))
+            estimator.set_watermark(max(now, session.advance()))
             tracker.defer_remainder(Duration(_POLL_SECONDS))

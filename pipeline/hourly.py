@@ -20,13 +20,14 @@ _HOUR_SECONDS = 3600
 class WriteHours(beam.PTransform):
     """Writes its elements (`bytes`, each a line without its end) to files of a folder.
 
-    An element belongs to the hour of its timestamp. `2018-12-26T18.json` has what came until the
-    watermark passed the end of that hour; what comes later makes files of its own, with `-0001` and
-    so on behind the hour. Each appears under its name complete or not at all, and what a runner
+    An element belongs to the hour of its timestamp. `2018-12-26T18-RUN.json` has what came until
+    the watermark passed the end of that hour; what comes later makes files of its own, with `-0001`
+    and so on behind the run. Each appears under its name complete or not at all, and what a runner
     does again makes the same file again.
 
     Args:
         folder: a path in a bucket or on this machine, with or without a separator at its end.
+        run_id: tells the files of this run from those of others that write to the folder.
         allowed_lateness_seconds: an element may come so long after the watermark has passed it.
 
     Raises:
@@ -34,6 +35,7 @@ class WriteHours(beam.PTransform):
     """
 
     folder: str
+    run_id: str
     allowed_lateness_seconds: int
 
     def expand(self, lines: beam.PCollection) -> beam.PCollection:
@@ -48,7 +50,8 @@ class WriteHours(beam.PTransform):
                 allowed_lateness=self.allowed_lateness_seconds + _HOUR_SECONDS,
             )
             | "Gather" >> beam.GroupByKey()
-            | "WriteFile" >> beam.ParDo(_WriteHourFn(self.folder)).with_output_types(str)
+            | "WriteFile"
+            >> beam.ParDo(_WriteHourFn(self.folder, self.run_id)).with_output_types(str)
         )
 
 
@@ -57,8 +60,9 @@ def _add_key(line: bytes) -> tuple[int, bytes]:
 
 
 class _WriteHourFn(beam.DoFn):
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, run_id: str) -> None:
         self._folder = folder
+        self._run_id = run_id
 
     def process(
         self,
@@ -69,7 +73,7 @@ class _WriteHourFn(beam.DoFn):
         _, lines = element
         hour = datetime.fromtimestamp(window.start.micros // 1_000_000, timezone.utc)
         later = f"-{pane.index:04}" if pane.index else ""
-        path = files.join(self._folder, f"{hour:%Y-%m-%dT%H}{later}.json")
+        path = files.join(self._folder, f"{hour:%Y-%m-%dT%H}-{self._run_id}{later}.json")
         with files.replacing(path, run_id=f"pane-{pane.index}") as write:
             for line in lines:
                 write(line + b"\n")

@@ -1,4 +1,4 @@
-"""Objects that the steps of a pipeline find by name, where it runs in the process that made them.
+"""What the steps of a pipeline have in common in one process.
 
 Runners send steps as bytes, also to workers that are threads of the same process.
 """
@@ -39,3 +39,20 @@ class InProcess:
         if not isinstance(found, cls):
             raise LookupError(f"there is no {cls.__name__} {name} in this process")
         return found
+
+
+class Few:
+    """A small number of times that something is done in a process, by all copies of a step."""
+
+    _taken: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, times: int) -> None:
+        self._name = uuid4().hex
+        self._times = times
+
+    def take(self) -> int:
+        """How many times were left, with this one; 0 where it is not to be done any more."""
+        taken = self._taken.get(self._name, 0)
+        if taken < self._times:
+            self._taken[self._name] = taken + 1
+        return self._times - taken

@@ -26,6 +26,7 @@ from pipeline.follow import Follower
 from pipeline.following import Follow, Session
 from pipeline.options import FollowSettings, LiveSettings
 from pipeline.streaming import Sinks, average_live
+from pipeline.streams import Destination, check_destinations
 from pipeline.summary import Summary
 
 
@@ -36,18 +37,19 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         RunError: an input cannot be read, an output cannot be written, or there is no Prism.
         BrokenPipeError: the reader of standard output or of a pipe has gone.
     """
-    prepare_outputs(settings, settings.patterns)
     clock = EventClock(
         settings.event_name, settings.out_of_order_seconds, settings.max_future_seconds
     )
     follower = Follower(settings.patterns)
-    follower.look()
+    prepare_outputs(settings, settings.patterns, follower.look())
     session = Session(follower, clock, settings.stop_after_idle_seconds)
     account = Account()
 
     def watermark() -> datetime | None:
-        reached = session.watermark()
-        return None if reached == MIN_TIMESTAMP else reached.to_utc_datetime(has_tz=True)
+        if session.reached == MIN_TIMESTAMP:
+            return None
+        reached: datetime = session.reached.to_utc_datetime(has_tz=True)
+        return reached
 
     with prism.serving(options) as endpoint, session.opened() as name, account.opened() as told:
         options.view_as(StandardOptions).streaming = True
@@ -64,10 +66,16 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         )
         average_live(chunks, settings, sinks, told)
         started = time.monotonic()
-        result = run_shown(pipeline, account, watermark)
+        try:
+            result = run_shown(pipeline, account, watermark)
+        except grpc.RpcError as error:
+            raise RunError(f"Prism has ended before the run: {error.details()}") from error
         summary = Summary.of(result.metrics(), time.monotonic() - started, is_live=True)
-    if settings.summary_file is not None:
-        summary.write(settings.summary_file, run_id=name)
+    summary_to = Destination.of("summary_file", settings.summary_file, "")
+    if summary_to and summary_to.asked == summary_to.path:
+        summary.write(summary_to.path, run_id=name)
+    elif summary_to:
+        append(summary_to.asked, f"{summary.to_json()}\n".encode())
     print(summary.text(), file=sys.stderr)
 
 
@@ -89,8 +97,6 @@ def run_shown(
         with status.shown(lambda: _status(account, watermark())):
             result = pipeline.run()
             result.wait_until_finish()
-    except grpc.RpcError as error:
-        raise RunError(f"Prism has ended before the run: {error.details()}") from error
     except Exception as error:
         if BrokenPipeError.__name__ in f"{type(error).__name__}: {error}":
             raise BrokenPipeError from error
@@ -117,21 +123,32 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def prepare_outputs(settings: LiveSettings, patterns: Iterable[str]) -> None:
+def prepare_outputs(
+    settings: LiveSettings, patterns: Iterable[str] = (), found: Iterable[str] = ()
+) -> None:
     """Creates what will be appended to; what is there stays there.
 
+    Args:
+        settings: the outputs; dead letters and late events may go to the same one.
+        patterns: those of the inputs.
+        found: the inputs that there are already.
+
     Raises:
-        OptionError: an output is, or would be matched by, an input.
+        OptionError: an output is, or would be matched by, an input, or two are the same.
         OutputError: one cannot be written.
     """
-    for option in ("output_file", "rejected_file", "late_file"):
-        path = getattr(settings, option)
-        if path is None:
-            continue
-        if any(files.names(pattern, path) for pattern in patterns):
-            raise OptionError(f"--{option}={path} is one of the inputs")
-        if not files.is_local(path):
+    asked = {"output_file": settings.output_file, "rejected_file": settings.rejected_file}
+    if settings.late_file != settings.rejected_file:
+        asked["late_file"] = settings.late_file
+    for option, path in asked.items():
+        if path is not None and not files.is_local(path):
             raise OptionError(f"--{option}={path}: rows are appended to files of this machine only")
+    written = asked
+    if isinstance(settings, FollowSettings):
+        written = {**asked, "summary_file": settings.summary_file}
+    destinations = (Destination.of(option, path, "") for option, path in written.items())
+    check_destinations([each for each in destinations if each], patterns, found)
+    for path in filter(None, asked.values()):
         append(path, b"")
 
 

@@ -56,6 +56,7 @@ class LiveSettings:
     """The same, of a run whose input has no end.
 
     Attributes:
+        output_file: None where the rows go to a topic.
         rejected_file, late_file: where dead letters and late events go; None where they are only
             counted, or go to topics.
     """
@@ -66,6 +67,7 @@ class LiveSettings:
     event_name: str = DEFAULT_EVENT_NAME
     group_by: tuple[str, ...] = ()
     empty_value: EmptyValue = "0"
+    output_file: str | None = None
     rejected_file: str | None = None
     late_file: str | None = None
     allowed_lateness_seconds: int = 600
@@ -95,7 +97,6 @@ class PubSubSettings(LiveSettings):
         timestamp_attribute: which attribute of a message drives the watermark; None for the time
             of its publication.
         id_label: which attribute tells a message that was published twice.
-        output_file: None where the rows go to a topic.
         output_topic, rejected_topic, late_topic: None where rows or lines go to files.
     """
 
@@ -103,7 +104,6 @@ class PubSubSettings(LiveSettings):
     topic: str | None = None
     timestamp_attribute: str | None = None
     id_label: str | None = None
-    output_file: str | None = None
     output_topic: str | None = None
     rejected_topic: str | None = None
     late_topic: str | None = None
@@ -512,7 +512,9 @@ def _follow_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Fol
     _refuse(options, _FOR_PUBSUB, "is for --input_subscription and --input_topic")
     if STANDARD_STREAM in patterns or not all(map(files.is_local, patterns)):
         raise OptionError("--follow takes files of this machine as --input_file")
-    write = options.view_as(WriteOptions)
+    write, follow = options.view_as(WriteOptions), options.view_as(FollowOptions)
+    if write.summary_file is not None and follow.stop_after_idle_seconds is None:
+        raise OptionError("--summary_file is for a run that ends: say --stop_after_idle_seconds")
     return FollowSettings(
         patterns=patterns,
         output_file=write.output_file or STANDARD_STREAM,

@@ -96,7 +96,7 @@ def submit_streaming(
     if folder is None:
         rows = Publish(settings.output_topic)
     else:
-        rows = WriteHours(folder, settings.allowed_lateness_seconds)
+        rows = WriteHours(folder, uuid4().hex[:12], settings.allowed_lateness_seconds)
     letters = [
         None if topic is None else Publish(topic)
         for topic in (settings.rejected_topic, settings.late_topic)

@@ -18,13 +18,14 @@ from apache_beam.utils.timestamp import Timestamp
 from pipeline.coders import RevisionsCoder, SilencesCoder
 from pipeline.durations import DurationSum, MeanDuration
 from pipeline.events import EPOCH
+from pipeline.in_process import Few
 from pipeline.rows import Row, Series, StateKey
 from pipeline.silences import SilenceRules, Silences
 
 _MINUTE_SECONDS = 60
 _HOUR_MINUTES = 60
 
-# Of a worker: many series may fall silent every night.
+# Many series may fall silent every night.
 _MAX_WARNINGS = 5
 _logger = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ class _EmptyRowsFn(beam.DoFn):
         self._rules = rules
         self._series = Metrics.counter(EmptyRows, "series")
         self._gaps = Metrics.counter(EmptyRows, "gaps")
-
-    def setup(self) -> None:
-        self._warnings_left = _MAX_WARNINGS
+        self._few = Few(_MAX_WARNINGS)
 
     def process(
         self,
@@ -160,13 +159,12 @@ class _EmptyRowsFn(beam.DoFn):
 
     def _count_gap(self, series: Series) -> None:
         self._gaps.inc()
-        if self._warnings_left:
-            self._warnings_left -= 1
+        if left := self._few.take():
             _logger.warning(
                 "a silence%s longer than --max_gap_minutes=%d is not filled with rows%s",
                 f" of {', '.join(series)}" if series else "",
                 self._rules.max_gap,
-                "" if self._warnings_left else "; of others only the counter tells",
+                "" if left > 1 else "; of others only the counter tells",
             )
 
 

@@ -75,6 +75,9 @@ class RowBlock:
             )
 
 
+_KEPT_MIDDLES = 2**16
+
+
 class RowFormat:
     """Writes rows as NDJSON, to the byte as the contract has it.
 
@@ -125,6 +128,9 @@ class RowFormat:
             for key, value in zip(self._keys, series, strict=True)
         )
         middle = '", ' + "".join(fields) + '"average_delivery_time": '
+        if len(self._middles) >= _KEPT_MIDDLES:
+            # There may be ever new series, for days.
+            self._middles.clear()
         return self._middles.setdefault(series, middle)
 
     def _average_texts(self, averages: Float64s) -> list[str]:

@@ -35,5 +35,6 @@ def shown(describe: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         done.set()
+        thread.join()
         if is_terminal:
             print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from apache_beam.transforms.window import TimestampedValue
 from pipeline.account import Account
 from pipeline.errors import one_line
 from pipeline.events import EPOCH, DeadLetter
+from pipeline.in_process import Few
 from pipeline.moving_average import MovingAverage
 from pipeline.options import LiveSettings
 from pipeline.parsing import ParseEvents
@@ -110,9 +111,8 @@ class _ShowFirstFn(beam.DoFn):
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._left = SAMPLE_SIZE
+        self._few = Few(SAMPLE_SIZE)
 
     def process(self, letter: DeadLetter) -> None:
-        if self._left:
-            self._left -= 1
+        if self._few.take():
             _logger.warning("%s: %s", self._kind, one_line(letter.reason()))

@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from apache_beam.transforms.window import TimestampedValue
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.pubsub import PublisherClient, SubscriberClient
 
 from pipeline.account import Account
 from pipeline.chunks import Chunk
-from pipeline.errors import OptionError
+from pipeline.errors import InputError, OptionError, OutputError, RunError
 from pipeline.live import appending, prepare_outputs, run_shown
 from pipeline.options import PubSubSettings
 from pipeline.pubsub import Publish, ReadMessages
 from pipeline.streaming import Sinks, average_live
+
+_REQUEST_SECONDS = 20
 
 
 def subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
     """Takes messages of Pub/Sub on Beam's DirectRunner until it is stopped.
 
     Raises:
-        RunError: an option asks for what this runner cannot do, or an output cannot be written.
+        RunError: an option asks for what this runner cannot do, or an input or output cannot be
+            had.
         BrokenPipeError: the reader of standard output or of a pipe has gone.
     """
-    if settings.id_label is not None:
-        raise OptionError(
-            "--id_label is for Dataflow: the DirectRunner takes messages as they come"
-        )
-    prepare_outputs(settings, ())
+    for name in ("id_label", "timestamp_attribute"):
+        if getattr(settings, name) is not None:
+            raise OptionError(
+                f"--{name} is for Dataflow: the DirectRunner takes each message as it comes"
+            )
+    prepare_outputs(settings)
+    for topic in (settings.output_topic, settings.rejected_topic, settings.late_topic):
+        if topic is not None:
+            with _found(topic, OutputError):
+                PublisherClient().get_topic(topic=topic, timeout=_REQUEST_SECONDS, retry=None)
     account = Account()
-    with account.opened() as told:
+    with account.opened() as told, _subscription(settings) as subscription:
         options.view_as(StandardOptions).streaming = True
         pipeline = beam.Pipeline(BundleBasedDirectRunner(), options)
-        chunks = (
-            pipeline
-            | "ReadMessages"
-            >> ReadMessages(
-                settings.subscription, settings.topic, None, settings.timestamp_attribute
-            )
-            | "TimeByClock" >> beam.Map(_now).with_output_types(Chunk)
-        )
+        messages = pipeline | "ReadMessages" >> ReadMessages(subscription)
+        chunks = messages | "TimeByClock" >> beam.Map(_now).with_output_types(Chunk)
         sinks = Sinks(
             _sink(settings.output_topic, settings.output_file),
             _sink(settings.rejected_topic, settings.rejected_file),
@@ -50,6 +58,40 @@ def subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
         average_live(chunks, settings, sinks, told)
         # This runner does not tell its watermark: it has passed the dates of all rows.
         run_shown(pipeline, account, lambda: account.last_date)
+
+
+@contextmanager
+def _subscription(settings: PubSubSettings) -> Iterator[str]:
+    """The one that is asked for, or one of the topic that lasts as long as the run."""
+    client = SubscriberClient()
+    if settings.subscription is not None:
+        with _found(settings.subscription, InputError):
+            client.get_subscription(
+                subscription=settings.subscription, timeout=_REQUEST_SECONDS, retry=None
+            )
+        yield settings.subscription
+        return
+    assert settings.topic is not None
+    project = settings.topic.split("/")[1]
+    name = f"projects/{project}/subscriptions/unbabel-cli-{uuid4().hex}"
+    with _found(settings.topic, InputError):
+        client.create_subscription(
+            name=name, topic=settings.topic, timeout=_REQUEST_SECONDS, retry=None
+        )
+    try:
+        yield name
+    finally:
+        client.delete_subscription(subscription=name, timeout=_REQUEST_SECONDS)
+
+
+@contextmanager
+def _found(name: str, kind: type[RunError]) -> Iterator[None]:
+    """Raises an error of the kind, with its name, where Pub/Sub does not let us have it."""
+    try:
+        yield
+    except (GoogleAPICallError, GoogleAuthError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise kind(f"{name}: {first_line}") from error
 
 
 def _now(chunk: Chunk) -> TimestampedValue:

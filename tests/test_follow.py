@@ -126,7 +126,18 @@ def test_a_truncated_file_is_read_anew(logs: _Logs) -> None:
     assert len(logs.new()) == 2
     os.truncate(logs.folder / "a.json", 0)
     logs.append("a.json", b"four\n")
-    assert logs.new() == [("a.json", 0, b"four")]
+    # What was written of a line that will never be whole is not dropped unseen.
+    assert logs.new() == [("a.json", 8, b"thr"), ("a.json", 0, b"four")]
+
+
+def test_a_file_that_never_stops_growing_is_left_for_the_others(logs: _Logs) -> None:
+    logs.append("a.json", b"one\n")
+    logs.append("b.json", b"two\n")
+    lines = []
+    for chunk in logs._follower.poll():
+        lines.append(bytes(chunk.data))
+        logs.append("a.json", b"more\n")
+    assert lines == [b"one\n", b"two\n"]
 
 
 def test_a_deleted_file_is_no_error(logs: _Logs) -> None:

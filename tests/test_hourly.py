@@ -26,7 +26,11 @@ def _write(stream: TestStream, folder: Path, lateness: int = 600) -> dict[str, l
     """Plays a stream; gives the lines of each file, in any order."""
     options = PipelineOptions(["--runner=BundleBasedDirectRunner", "--streaming"])
     with beam.Pipeline(options=options) as pipeline:
-        _ = pipeline | stream.advance_watermark_to_infinity() | WriteHours(str(folder), lateness)
+        _ = (
+            pipeline
+            | stream.advance_watermark_to_infinity()
+            | WriteHours(str(folder), "run", lateness)
+        )
     return {path.name: sorted(path.read_bytes().splitlines()) for path in folder.iterdir()}
 
 
@@ -37,8 +41,8 @@ def _line(name: str, seconds: float) -> TimestampedValue:
 def test_each_hour_of_event_time_is_a_file(tmp_path: Path) -> None:
     stream = TestStream().add_elements([_line("a", 0), _line("b", _HOUR - 1), _line("c", _HOUR)])
     assert _write(stream, tmp_path) == {
-        "2018-12-26T12.json": [b"a", b"b"],
-        "2018-12-26T13.json": [b"c"],
+        "2018-12-26T12-run.json": [b"a", b"b"],
+        "2018-12-26T13-run.json": [b"c"],
     }
 
 
@@ -51,8 +55,8 @@ def test_what_comes_after_its_hour_makes_files_of_its_own(tmp_path: Path) -> Non
         .add_elements([_line("c", 0)])
     )
     files = _write(stream, tmp_path)
-    assert files.pop("2018-12-26T12.json") == [b"a"]
-    assert {name[:-6] for name in files} == {"2018-12-26T12-000"}
+    assert files.pop("2018-12-26T12-run.json") == [b"a"]
+    assert {name[:-6] for name in files} == {"2018-12-26T12-run-000"}
     assert sorted(chain.from_iterable(files.values())) == [b"b", b"c"]
 
 
@@ -86,9 +90,9 @@ def test_a_pane_that_is_written_again_makes_the_same_file(tmp_path: Path) -> Non
     window = IntervalWindow(Timestamp(_NOON), Timestamp(_NOON + _HOUR))
     pane = PaneInfo(False, False, PaneInfoTiming.LATE, 2, 1)
     for _ in range(2):
-        (path,) = _WriteHourFn(str(tmp_path)).process((0, [b"a", b"b"]), window, pane)
-        assert path == str(tmp_path / "2018-12-26T12-0002.json")
-    assert [each.name for each in tmp_path.iterdir()] == ["2018-12-26T12-0002.json"]
+        (path,) = _WriteHourFn(str(tmp_path), "run").process((0, [b"a", b"b"]), window, pane)
+        assert path == str(tmp_path / "2018-12-26T12-run-0002.json")
+    assert [each.name for each in tmp_path.iterdir()] == ["2018-12-26T12-run-0002.json"]
     assert Path(path).read_bytes() == b"a\nb\n"
 
 
@@ -98,4 +102,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     window = IntervalWindow(Timestamp(_NOON), Timestamp(_NOON + _HOUR))
     pane = PaneInfo(True, True, PaneInfoTiming.ON_TIME, 0, 0)
     with pytest.raises(OutputError, match=str(folder)):
-        list(_WriteHourFn(str(folder)).process((0, [b"a"]), window, pane))
+        list(_WriteHourFn(str(folder), "run").process((0, [b"a"]), window, pane))

@@ -222,6 +222,31 @@ def test_what_is_not_written_is_shown(
             assert b"late: b.json, line at byte 0: timestamp: the watermark had" in late_shown
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--output_file=a.json"], "--output_file=a.json is one of the inputs"),
+        (["--rejected_file=b.json"], "--rejected_file=b.json is one of the inputs"),
+        (["--output_file=x", "--rejected_file=x"], "are both x"),
+        (["--stop_after_idle_seconds=1", "--summary_file=a.json"], "--summary_file=a.json is one"),
+        (["--output_file=none/rows"], "there is no folder"),
+        (["--output_file=.", "--rejected_file=letters"], "is a folder"),
+    ],
+    ids=str,
+)
+def test_an_output_that_cannot_be_is_refused_before_anything_is_made(
+    options: list[str], named: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "a.json").write_bytes(CHALLENGE_EVENTS)
+    with _following(tmp_path, environment, "--input_file=*.json", *options) as process:
+        _, err = process.communicate()
+    assert process.returncode == 2
+    (message,) = err.decode().splitlines()
+    assert named in message
+    assert [path.name for path in tmp_path.iterdir() if path.name != "prism"] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == CHALLENGE_EVENTS
+
+
 def test_it_ends_when_its_reader_has_gone(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
     with _following(tmp_path, environment, "--input_file=events.json") as process:
@@ -261,7 +286,7 @@ def test_ten_series_of_a_day_are_those_of_batch(
         (["--input_file=a.json"], sys.executable, "is no Prism"),
         (["--input_file=*.gz"], None, "a compressed file cannot be followed"),
         (["--input_file=*.json", "--output_file=rows.json"], None, "is one of the inputs"),
-        (["--input_file=a.json", "--output_file=no/rows"], None, "no/rows: cannot be written"),
+        (["--input_file=a.json", "--output_file=no/rows"], None, "no/rows: there is no folder"),
         (["--input_file=a.json", "--runner=FlinkRunner"], None, "--follow runs on Prism"),
     ],
 )

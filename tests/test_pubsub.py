@@ -242,5 +242,21 @@ def test_a_topic_is_read_from_now_on_and_rows_may_go_to_a_file(
         assert process.stderr is not None
         shown = process.stderr.readline().decode()
         process.terminate()
+        assert process.wait() == 143
     assert "rejected: " in shown
-    assert f"{emulated.topic('events')}, message " in shown
+    assert ", message " in shown
+    assert emulated.subscriptions() == [emulated.subscription("events")]
+
+
+@pytest.mark.slow
+@pytest.mark.pubsub
+@pytest.mark.parametrize("option", ["input_subscription", "input_topic", "output_topic"])
+def test_what_does_not_exist_is_named(emulated: _PubSub, option: str, tmp_path: Path) -> None:
+    missing = f"{_PROJECT}/{option.partition('_')[2]}s/missing"
+    source = [] if option.startswith("input") else [emulated.subscription("events")]
+    options = [f"--{option}={missing}", *(f"--input_subscription={each}" for each in source)]
+    with _running(emulated, tmp_path, *options, "--window_size=2") as process:
+        out, err = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    (message,) = err.decode().splitlines()
+    assert message.startswith(f"unbabel_cli: error: {missing}: ")
