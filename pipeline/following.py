@@ -41,11 +41,14 @@ class Session(InProcess):
         self._clock = clock
         self._stop_after_idle_seconds = stop_after_idle_seconds
         self._new: Iterator[Chunk] | None = None
+        self._polled_at = time.time()
         self.reached: Timestamp = MIN_TIMESTAMP
 
     def read(self) -> Iterator[Chunk]:
         """Reads on, some megabytes at a time, until all files have been read to their ends."""
-        self._new = self._new or self._follower.poll()
+        if self._new is None:
+            self._new = self._follower.poll()
+            self._polled_at = time.time()
         size = 0
         for chunk in self._new:
             self._clock.see(chunk, time.time())
@@ -65,7 +68,7 @@ class Session(InProcess):
         """Whether nothing new has come for so long that the input ends."""
         return (
             self._stop_after_idle_seconds is not None
-            and self._clock.idle_seconds(time.time()) >= self._stop_after_idle_seconds
+            and self._clock.idle_seconds(self._polled_at) >= self._stop_after_idle_seconds
         )
 
     def finish(self) -> Iterator[Chunk]:
@@ -76,8 +79,10 @@ class Session(InProcess):
         """Moves the watermark to where event time is now, and gives it.
 
         Only for when all files have been read to their ends: what is not yet read would be late.
+        So would be what came since, while what had been read was on its way: the time is that of
+        the last look at the files.
         """
-        seconds = self._clock.watermark(time.time())
+        seconds = self._clock.watermark(self._polled_at)
         if seconds is not None:
             self.reached = Timestamp(micros=int(seconds * 1_000_000))
         return self.reached
