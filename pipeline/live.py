@@ -51,7 +51,8 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         reached: datetime = session.reached.to_utc_datetime(has_tz=True)
         return reached
 
-    with prism.serving(options) as endpoint, session.opened() as name, account.opened() as told:
+    # The steps may still run until Prism has ended.
+    with session.opened() as name, account.opened() as told, prism.serving(options) as endpoint:
         options.view_as(StandardOptions).streaming = True
         portable = options.view_as(PortableOptions)
         portable.job_endpoint, portable.environment_type = endpoint, "LOOPBACK"

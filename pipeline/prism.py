@@ -16,8 +16,10 @@ from collections.abc import Iterator
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions
 from apache_beam.runners.portability.prism_runner import PrismJobServer
+from apache_beam.runners.worker import sdk_worker
 
 from pipeline.errors import OptionError
+from pipeline.options import RunOptions
 
 _ANNOUNCEMENT = "endpoint="
 _DOWNLOAD_SECONDS = 30
@@ -50,6 +52,10 @@ def serving(options: PipelineOptions) -> Iterator[str]:
         raise OptionError(f"{command[0]}: cannot be run as Prism: {error.strerror}") from error
     assert process.stdout is not None
     threading.excepthook = _tell_unless_connection
+    if not options.view_as(RunOptions).debug:
+        # Beam's worker prints the traceback of what fails, also of what is cut off at the end; why
+        # a run has failed is told in one line, as for the other runners.
+        vars(sdk_worker)["print"] = _say_nothing
     try:
         for line in process.stdout:
             if _ANNOUNCEMENT in line:
@@ -71,7 +77,7 @@ def _tell_unless_connection(arguments: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(arguments)
 
 
-def _say_nothing(_: threading.ExceptHookArgs) -> None:
+def _say_nothing(*_: object, **__: object) -> None:
     pass
 
 

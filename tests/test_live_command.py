@@ -200,6 +200,24 @@ def test_it_says_so_when_prism_is_killed(tmp_path: Path, environment: dict[str, 
     assert message.startswith("unbabel_cli: error: Prism has ended before the run")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("option", [(), ("--debug",)], ids=str)
+def test_a_full_disk_ends_it_with_one_line_and_debug_shows_where(
+    option: tuple[str, ...], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
+    arguments = ("--input_file=events.json", "--output_file=/dev/full", *option)
+    with _following(tmp_path, environment, *arguments) as process:
+        _, err = process.communicate()
+    assert process.returncode == 2
+    message = b"unbabel_cli: error: /dev/full: cannot be written: no space left on device\n"
+    if option:
+        assert message in err
+        assert b"Traceback" in err
+    else:
+        assert err == message
+
+
 @pytest.mark.parametrize("option", [(), ("--rejected_file=letters",)], ids=str)
 def test_what_is_not_written_is_shown(
     option: tuple[str, ...], tmp_path: Path, environment: dict[str, str]
