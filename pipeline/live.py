@@ -9,11 +9,7 @@ from datetime import datetime, timezone
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import (
-    PipelineOptions,
-    PortableOptions,
-    StandardOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
@@ -52,12 +48,7 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         return reached
 
     # The steps may still run until Prism has ended.
-    with session.opened() as name, account.opened() as told, prism.serving(options) as endpoint:
-        options.view_as(StandardOptions).streaming = True
-        portable = options.view_as(PortableOptions)
-        portable.job_endpoint, portable.environment_type = endpoint, "LOOPBACK"
-        # To Beam this is also how long it waits for the end of a run: 300 seconds by default.
-        portable.job_server_timeout = None
+    with session.opened() as name, account.opened() as told, prism.serving(options):
         pipeline = beam.Pipeline("PortableRunner", options)
         chunks = pipeline | "Session" >> beam.Create([name], reshuffle=False) | "Follow" >> Follow()
         sinks = Sinks(

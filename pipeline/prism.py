@@ -14,12 +14,22 @@ import threading
 from collections.abc import Iterator
 
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.prism_runner import PrismJobServer
 from apache_beam.runners.worker import sdk_worker
 
 from pipeline.errors import OptionError
 from pipeline.options import RunOptions
+
+# A bundle that is slow is split by the number of its elements, without that of its timers: of one
+# that has both, elements that have been processed are then processed again (apache/beam#35771).
+NO_SPLITS = "prism_disable_sdf_split"
 
 _ANNOUNCEMENT = "endpoint="
 _DOWNLOAD_SECONDS = 30
@@ -27,11 +37,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def serving(options: PipelineOptions) -> Iterator[str]:
-    """Runs a Prism server on loopback; gives its address.
+def serving(options: PipelineOptions) -> Iterator[None]:
+    """Runs a Prism server on loopback, and sends the pipelines of these options to it.
 
     The binary is the one that `--prism_location` or `PRISM_BIN` names, or one on the `PATH`;
-    otherwise Beam's release of it, which is downloaded once. It ends with this process.
+    otherwise Beam's release of it, which is downloaded once. It ends with this process. The steps
+    are run by threads of this process.
 
     Raises:
         OptionError: there is none to be had.
@@ -64,7 +75,14 @@ def serving(options: PipelineOptions) -> Iterator[str]:
             raise OptionError(f"{command[0]}: is no Prism: it ended without serving")
         # A pipe that nobody empties would stop it.
         threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
-        yield line.partition(_ANNOUNCEMENT)[2].split()[0]
+        options.view_as(StandardOptions).streaming = True
+        options.view_as(DebugOptions).add_experiment(NO_SPLITS)
+        portable = options.view_as(PortableOptions)
+        portable.job_endpoint = line.partition(_ANNOUNCEMENT)[2].split()[0]
+        portable.environment_type = "LOOPBACK"
+        # To Beam this is also how long it waits for the end of a run: 300 seconds by default.
+        portable.job_server_timeout = None
+        yield
     finally:
         threading.excepthook = _say_nothing
         process.kill()

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from pipeline import prism
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -62,7 +64,8 @@ def prism_options(prism_binary: str) -> Iterator[list[str]]:
     """The options that send a PortableRunner's pipeline to a Prism server, run by our workers."""
     command = [prism_binary, "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
     with _service(command, "endpoint=") as endpoint:
-        yield [f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+        to_here = (f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
+        yield [*to_here, f"--experiments={prism.NO_SPLITS}"]
 
 
 @pytest.fixture(scope="session")
