@@ -10,18 +10,17 @@ from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
-    GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
     StandardOptions,
     TestOptions,
     WorkerOptions,
 )
-from apache_beam.runners.runner import PipelineRunner, PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from pipeline import files
+from pipeline import dataflow, files
 from pipeline.batch import build_pipeline
-from pipeline.errors import OptionError, RunError
+from pipeline.errors import OptionError, RunError, run_error_in
 from pipeline.hourly import WriteHours
 from pipeline.options import STANDARD_STREAM, PubSubSettings, RunOptions, Settings
 from pipeline.pubsub import Publish, ReadMessages
@@ -43,24 +42,31 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     outputs = (settings.output_file, settings.rejected_file, settings.summary_file)
     if STANDARD_STREAM in (*settings.patterns, *outputs):
         raise OptionError("a remote runner has no standard input or output: name files")
-    if type(runner).__name__ == "DataflowRunner":
-        _check_cloud_options(options)
+    if _is_dataflow(runner):
+        paths = {"output_file": settings.output_file, "rejected_file": settings.rejected_file}
+        for pattern in settings.patterns:
+            dataflow.check_options(options, {"input_file": pattern, **paths})
+        dataflow.check_update(options)
     _let_workers_install_this(options)
     run_id = uuid4().hex[:12]
-    scratch = files.temporary_name(settings.output_file, run_id)
+    # A name of its own: the output is prepared under that of `output_file`.
+    scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
     rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
     rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
     pipeline = beam.Pipeline(runner, options)
     inputs = tuple(Input(pattern) for pattern in settings.patterns)
     build_pipeline(pipeline, settings, inputs, rows, rejected)
     started = time.monotonic()
-    result = pipeline.run()
-    if options.view_as(TestOptions).dry_run:
-        _logger.warning("dry run: the job was built, and not submitted")
+    result = _start(pipeline, options, runner)
+    if result is None or options.view_as(RunOptions).detach:
         return
-    if options.view_as(RunOptions).detach:
-        return
-    result.wait_until_finish()
+    try:
+        result.wait_until_finish()
+    except Exception as error:
+        if found := run_error_in(error):
+            # Whatever it was, the call was right.
+            raise RunError(f"the job failed: {found}") from error
+        raise
     if result.state != PipelineState.DONE:
         raise RunError(f"the job ended in state {result.state}")
     summary = Summary.of(result.metrics(), time.monotonic() - started)
@@ -79,16 +85,17 @@ def submit_streaming(
     """
     for name in ("rejected", "late"):
         if getattr(settings, f"{name}_file") is not None:
-            raise OptionError(f"--{name}_file is of this machine: name a --{name}_topic")
+            raise OptionError(f"--{name}_file is for files: name a --{name}_topic")
     folder = settings.output_file
-    if folder is not None and (files.is_local(folder) or not folder.endswith("/")):
+    if folder == STANDARD_STREAM or (folder is not None and not folder.endswith("/")):
         raise OptionError(
             f"--output_file={folder}: name a folder in a bucket (gs://BUCKET/FOLDER/), which gets "
             "a file for each hour, or an --output_topic"
         )
-    _check_cloud_options(options)
-    _let_workers_install_this(options)
     options.view_as(StandardOptions).streaming = True
+    dataflow.check_options(options, {"output_file": folder})
+    dataflow.check_update(options)
+    _let_workers_install_this(options)
     pipeline = beam.Pipeline(runner, options)
     chunks = pipeline | "ReadMessages" >> ReadMessages(
         settings.subscription, settings.topic, settings.id_label, settings.timestamp_attribute
@@ -102,17 +109,27 @@ def submit_streaming(
         for topic in (settings.rejected_topic, settings.late_topic)
     ]
     average_live(chunks, settings, Sinks(rows, *letters))
-    pipeline.run()
+    _start(pipeline, options, runner)
+
+
+def _is_dataflow(runner: PipelineRunner) -> bool:
+    return type(runner).__name__ == "DataflowRunner"
+
+
+def _start(
+    pipeline: beam.Pipeline, options: PipelineOptions, runner: PipelineRunner
+) -> PipelineResult | None:
+    """Submits a job and tells where it is; None where there is none to wait for."""
+    result = pipeline.run()
     if options.view_as(TestOptions).dry_run:
         _logger.warning("dry run: the job was built, and not submitted")
-
-
-def _check_cloud_options(options: PipelineOptions) -> None:
-    """Raises OptionError for what Beam would ask the cloud for, and wait minutes for an answer."""
-    cloud = options.view_as(GoogleCloudOptions)
-    for name in ("project", "region", "temp_location"):
-        if not getattr(cloud, name):
-            raise OptionError(f"--{name} is required by the DataflowRunner")
+        return None
+    if dataflow.is_launched_as_template(options):
+        return None
+    if _is_dataflow(runner):
+        job_id = result.job_id()
+        print(f"job {job_id}: {dataflow.job_address(options, job_id)}", file=sys.stderr)
+    return result
 
 
 def _let_workers_install_this(options: PipelineOptions) -> None:

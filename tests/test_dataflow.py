@@ -1,6 +1,9 @@
 """A Dataflow job is built from a checkout without a network, or the message says what to pass."""
 
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +12,11 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("apache_beam.runners.dataflow.dataflow_runner", reason="extra gcp is missing")
-pytest.importorskip("apitools", reason="the extra gcp is not installed")
+pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is not installed")
+from fake_dataflow import FakeDataflow, job_of, serving
+
+from pipeline.parsing import ParseEvents
+from pipeline.writing import WriteRows
 
 _CHECKOUT = Path(__file__).parents[1]
 
@@ -69,7 +76,7 @@ class _Checkout:
         (self._guard / "sitecustomize.py").write_text(_GUARD)
 
     def add_files_of_the_project(self) -> None:
-        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "unbabel_cli.py"):
             shutil.copy(_CHECKOUT / name, self.folder)
 
     def run(
@@ -205,4 +212,236 @@ def test_an_option_that_dataflow_needs_is_asked_for_at_once(
     assert done.returncode == 2
     (message,) = done.stderr.splitlines()
     assert f"--{missing}" in message
+    assert checkout.connections() == ""
+
+
+# ---------------------------------------------------------------------------------------------
+# Streaming
+
+_STREAMING_JOB = [
+    *("--runner=DataflowRunner", "--project=my-project", "--region=europe-west1"),
+    *("--temp_location=gs://my-bucket/temp", "--window_size=10"),
+    "--input_subscription=projects/my-project/subscriptions/events",
+    "--rejected_topic=projects/my-project/topics/rejected",
+]
+_TO_TOPIC = "--output_topic=projects/my-project/topics/rows"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", [_TO_TOPIC, "--output_file=gs://my-bucket/rows/"])
+def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
+    checkout: _Checkout, output: str
+) -> None:
+    done = checkout.run(*_STREAMING_JOB, output, "--dry_run=True", "--id_label=id")
+    assert done.returncode == 0, done.stderr
+    assert "dry run" in done.stderr
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("job", "options", "named"),
+    [
+        (_JOB, ["--input_file=/log/events.json"], "--input_file=/log/events.json"),
+        (_JOB, ["--output_file=rows.json"], "--output_file=rows.json"),
+        (_JOB, ["--rejected_file=rejected.json"], "--rejected_file=rejected.json"),
+        (_STREAMING_JOB, ["--output_file=rows/"], "--output_file=rows/"),
+        (_STREAMING_JOB, ["--output_file=gs://my-bucket/rows.json"], "gs://my-bucket/rows.json"),
+        (_STREAMING_JOB, [], "--output_file=-"),
+        (_STREAMING_JOB, [_TO_TOPIC, "--late_file=gs://my-bucket/late"], "--late_topic"),
+        ([*_STREAMING_JOB, _TO_TOPIC], ["--update"], "--job_name"),
+        (_JOB, ["--update"], "--update"),
+    ],
+)
+def test_what_a_job_cannot_have_is_refused_before_it_is_built(
+    checkout: _Checkout, job: list[str], options: list[str], named: str
+) -> None:
+    given = {option.partition("=")[0] for option in options}
+    job = [each for each in job if each.partition("=")[0] not in given]
+    done = checkout.run(*job, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    (message,) = done.stderr.splitlines()
+    assert named in message
+    assert checkout.connections() == ""
+
+
+# ---------------------------------------------------------------------------------------------
+# What the service is given
+
+
+def _to(service: FakeDataflow, folder: Path) -> list[str]:
+    """Options that submit to a fake service, and stage files in folders of this machine."""
+    # Beam does not make them, and tries again and again.
+    staging, temp = folder / "staging", folder / "temp"
+    staging.mkdir()
+    temp.mkdir()
+    return [
+        *(f"--dataflow_endpoint={service.endpoint}", "--no_auth"),
+        *(f"--staging_location={staging}", f"--temp_location={temp}"),
+    ]
+
+
+def _without(job: list[str], *names: str) -> list[str]:
+    return [each for each in job if each.partition("=")[0] not in names]
+
+
+@pytest.mark.slow
+def test_a_batch_job_waits_for_its_end_and_tells_what_it_counted(
+    checkout: _Checkout, tmp_path: Path
+) -> None:
+    counters = {ParseEvents: {"lines": 3, "accepted": 3}, WriteRows: {"rows": 13}}
+    with serving(FakeDataflow(counters=counters)) as service:
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        account = "--service_account_email=worker@my-project.iam.gserviceaccount.com"
+        workers = ("--max_num_workers=7", "--worker_machine_type=n2-standard-2", account)
+        summary = f"--summary_file={tmp_path}/summary.json"
+        done = checkout.run(*call, *_to(service, tmp_path), "--job_name=daily", summary, *workers)
+    assert done.returncode == 0, done.stderr
+    assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
+    assert "3 lines: 3 accepted" in done.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["rows"] == 13
+    (job,) = service.jobs
+    assert (job["name"], job["type"]) == ("daily", "JOB_TYPE_BATCH")
+    environment = job["environment"]
+    assert environment["serviceAccountEmail"] == account.partition("=")[2]
+    (pool,) = environment["workerPools"]
+    assert pool["machineType"] == "n2-standard-2"
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 7
+    assert [package["name"] for package in pool["packages"]] == ["workflow.tar.gz"]
+    options = environment["sdkPipelineOptions"]["options"]
+    assert options["input_file"] == "gs://my-bucket/log/*.json.gz"
+    assert (options["window_size"], options["save_main_session"]) == (10, False)
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+def test_a_batch_job_is_left_to_the_service_when_detached(
+    checkout: _Checkout, tmp_path: Path
+) -> None:
+    with serving(FakeDataflow()) as service:
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        done = checkout.run(*call, *_to(service, tmp_path), "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
+    assert [method for method, _ in service.requests] == ["POST"]
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_is_one_line_and_the_exit_code_1(
+    checkout: _Checkout, tmp_path: Path
+) -> None:
+    message = "pipeline.errors.InputError: gs://my-bucket/log/*.json.gz matches no files"
+    error = f"Traceback (most recent call last):\n  File x\n{message} [while running 'Parse']\n"
+    with serving(FakeDataflow(error=error)) as service:
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        done = checkout.run(*call, *_to(service, tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "unbabel_cli: error: the job failed: gs://my-bucket/log/*.json.gz matches no files"
+    )
+
+
+@pytest.mark.slow
+def test_a_streaming_job_is_left_to_the_service(checkout: _Checkout, tmp_path: Path) -> None:
+    with serving(FakeDataflow()) as service:
+        job = _without([*_STREAMING_JOB, _TO_TOPIC], "--temp_location")
+        image = "--sdk_container_image=europe-docker.pkg.dev/my-project/images/unbabel:1"
+        done = checkout.run(*job, *_to(service, tmp_path), image)
+    assert done.returncode == 0, done.stderr
+    assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
+    (job,) = service.jobs
+    assert job["type"] == "JOB_TYPE_STREAMING"
+    assert "enable_streaming_engine" in job["environment"]["experiments"]
+    (pool,) = job["environment"]["workerPools"]
+    images = [each["containerImage"] for each in pool["sdkHarnessContainerImages"]]
+    assert images == ["europe-docker.pkg.dev/my-project/images/unbabel:1"]
+    assert not any(method == "GET" for method, _ in service.requests)
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+def test_an_update_replaces_the_job_of_its_name(checkout: _Checkout, tmp_path: Path) -> None:
+    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
+    with serving(FakeDataflow(running=["other", "live"])) as service:
+        done = checkout.run(*job, *_to(service, tmp_path))
+    assert done.returncode == 0, done.stderr
+    (submitted,) = service.jobs
+    assert (submitted["name"], submitted["replaceJobId"]) == ("live", "id-of-live")
+
+
+@pytest.mark.slow
+def test_an_update_of_what_does_not_run_is_refused(checkout: _Checkout, tmp_path: Path) -> None:
+    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
+    with serving(FakeDataflow(running=["other"])) as service:
+        done = checkout.run(*job, *_to(service, tmp_path))
+    assert done.returncode == 2
+    (message,) = done.stderr.splitlines()
+    assert "no job named live runs in europe-west1 of my-project (running there: other)" in message
+    assert service.jobs == []
+
+
+# ---------------------------------------------------------------------------------------------
+# The launches that deploy/README.md tells
+
+_RUNBOOK = (_CHECKOUT / "deploy" / "README.md").read_text()
+_VARIABLES = {
+    "PROJECT": "my-project",
+    "REGION": "europe-west1",
+    "BUCKET": "my-bucket",
+    "IMAGE": "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli:1",
+}
+_LAUNCHES = [
+    pytest.param(name, others, parameters, id=name + (" --update" * ("--update" in others)))
+    for name, others, parameters in re.findall(
+        r"^gcloud dataflow flex-template run (\S+) (.*)--parameters=(\S+)$", _RUNBOOK, re.MULTILINE
+    )
+]
+
+
+def _filled(text: str) -> str:
+    return re.sub(r"\$(\w+)", lambda found: _VARIABLES[found[1]], text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "others", "parameters"), _LAUNCHES)
+def test_a_launched_template_describes_its_job(
+    name: str, others: str, parameters: str, checkout: _Checkout, tmp_path: Path
+) -> None:
+    # What the launcher in the image calls; the service then takes the job from the file.
+    job_file = tmp_path / "job.json"
+    is_update = "--update" in others
+    with serving(FakeDataflow(running=[name])) as service:
+        done = checkout.run(
+            *(f"--{each}" for each in _filled(parameters).split(",")),
+            *("--runner=DataflowRunner", "--project=my-project", "--region=europe-west1"),
+            *(f"--job_name={name}", f"--template_location={job_file}"),
+            *(["--update"] if is_update else []),
+            *_to(service, tmp_path),
+            command=("unbabel_cli.py",),
+        )
+    assert done.returncode == 0, done.stderr
+    assert service.jobs == []
+    job = job_of(job_file.read_bytes())
+    is_streaming = "input_subscription" in parameters
+    assert job["type"] == ("JOB_TYPE_STREAMING" if is_streaming else "JOB_TYPE_BATCH")
+    assert job.get("replaceJobId") == (f"id-of-{name}" if is_update else None)
+    (pool,) = job["environment"]["workerPools"]
+    images = [each["containerImage"] for each in pool["sdkHarnessContainerImages"]]
+    assert images == [_VARIABLES["IMAGE"]]
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+def test_the_call_of_the_runbook_submits_a_job(checkout: _Checkout, tmp_path: Path) -> None:
+    (call,) = re.findall(r"^python (-m pipeline --runner.*)$", _RUNBOOK, re.MULTILINE)
+    arguments = shlex.split(_filled(call))
+    with serving(FakeDataflow()) as service:
+        done = checkout.run(
+            *_without(arguments[2:], "--temp_location"),
+            *_to(service, tmp_path),
+            command=("-m", "pipeline"),
+        )
+    assert done.returncode == 0, done.stderr
+    (job,) = service.jobs
+    assert job["type"] == "JOB_TYPE_BATCH"
     assert checkout.connections() == ""

@@ -1,0 +1,82 @@
+"""Jobs of Google Cloud Dataflow: what they cannot do without, and where they are to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+
+from pipeline import files
+from pipeline.errors import OptionError
+
+_LISTED_JOBS = 5
+
+
+def check_options(options: PipelineOptions, paths: Mapping[str, str | None]) -> None:
+    """Refuses what Beam would ask the cloud for, or a worker fail at, minutes later.
+
+    Args:
+        options: those of the command line.
+        paths: what the workers read and write, by the option that names it.
+
+    Raises:
+        OptionError: a required option is missing, or a path is of this machine.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    for name in ("project", "region", "temp_location"):
+        if not getattr(cloud, name):
+            raise OptionError(f"--{name} is required by the DataflowRunner")
+    for name, path in paths.items():
+        if path is not None and files.is_local(path):
+            raise OptionError(
+                f"--{name}={path} is on this machine, where Dataflow's workers cannot reach it: "
+                "name a path in a bucket, gs://BUCKET/..."
+            )
+
+
+def check_update(options: PipelineOptions) -> None:
+    """Sees that the job runs which `--update` is to replace; Beam would ask for it for ever.
+
+    Raises:
+        OptionError: there is no such job.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    if not cloud.update:
+        return
+    if not options.view_as(StandardOptions).streaming:
+        raise OptionError("--update is for streaming jobs: a batch job is run again")
+    if not cloud.job_name:
+        raise OptionError("--update needs the --job_name of the job that is to be replaced")
+    # Only here: what a dry run does not need is not imported.
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
+    from google.cloud.dataflow_v1beta3 import ListJobsRequest
+
+    request = ListJobsRequest(
+        project_id=cloud.project, location=cloud.region, filter=ListJobsRequest.Filter.ACTIVE
+    )
+    jobs = DataflowApplicationClient(options)._jobs_client.list_jobs(request)
+    names = sorted({job.name for job in jobs})
+    if cloud.job_name not in names:
+        listed = ", ".join(names[:_LISTED_JOBS]) or "none"
+        raise OptionError(
+            f"--update: no job named {cloud.job_name} runs in {cloud.region} of {cloud.project} "
+            f"(running there: {listed})"
+        )
+
+
+def is_launched_as_template(options: PipelineOptions) -> bool:
+    """Whether the job is only described here: the service starts it when this process has ended."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
+
+
+def job_address(options: PipelineOptions, job_id: str) -> str:
+    """Where a job is to be seen."""
+    cloud = options.view_as(GoogleCloudOptions)
+    return (
+        f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}"
+        f"?project={cloud.project}"
+    )

@@ -1,0 +1,100 @@
+"""A stand-in on loopback for the service that Dataflow jobs are given to: it keeps what it gets."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from google.cloud.dataflow_v1beta3 import Job
+from google.protobuf import json_format
+
+
+@dataclass
+class FakeDataflow:
+    """A service with some running jobs: what it was asked for, and the jobs that it was given.
+
+    Attributes:
+        running: the names of jobs that run already.
+        error: what makes each job fail, if anything.
+        counters: what each job has counted, by the class of the transform and the name.
+    """
+
+    running: Sequence[str] = ()
+    error: str | None = None
+    counters: Mapping[type, Mapping[str, int]] = field(default_factory=dict)
+    endpoint: str = ""
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
+    """Serves; every job that it is given ends at once."""
+
+    class _Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            job = job_of(self.rfile.read(int(self.headers["content-length"])))
+            service.jobs.append(job)
+            self._answer({**job, "id": "job-1", "currentState": "JOB_STATE_PENDING"})
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path.endswith("/jobs"):
+                self._answer({"jobs": [_running(name) for name in service.running]})
+            elif path.endswith("/messages"):
+                self._answer({"jobMessages": _messages(service.error)})
+            elif path.endswith("/metrics"):
+                self._answer({"metrics": [*_metrics(service.counters)]})
+            else:
+                state = "JOB_STATE_FAILED" if service.error else "JOB_STATE_DONE"
+                self._answer({"id": "job-1", "currentState": state})
+
+        def _answer(self, answer: dict[str, Any]) -> None:
+            service.requests.append((self.command, self.path))
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        service.endpoint = f"http://localhost:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield service
+        server.shutdown()
+
+
+def job_of(text: bytes) -> dict[str, Any]:
+    """A job, with its enumerations as names; refused if it is not what Google's message has."""
+    job: dict[str, Any] = json_format.MessageToDict(json_format.Parse(text, Job()._pb))
+    return job
+
+
+def _messages(error: str | None) -> list[dict[str, str]]:
+    if error is None:
+        return []
+    about = {"time": "2026-11-23T00:00:00Z", "messageImportance": "JOB_MESSAGE_ERROR"}
+    return [{"id": "message-1", "messageText": error, **about}]
+
+
+def _metrics(counters: Mapping[type, Mapping[str, int]]) -> Iterator[dict[str, Any]]:
+    for transform, counts in counters.items():
+        namespace = f"{transform.__module__}.{transform.__name__}"
+        for name, count in counts.items():
+            for tentative in ({}, {"tentative": "true"}):
+                context = {"namespace": namespace, "step": "s1", **tentative}
+                yield {
+                    "name": {"origin": "user", "name": name, "context": context},
+                    "scalar": count,
+                }
+
+
+def _running(name: str) -> dict[str, str]:
+    return {"id": f"id-of-{name}", "name": name, "currentState": "JOB_STATE_RUNNING"}
