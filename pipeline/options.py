@@ -362,6 +362,12 @@ def _own_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def own_options() -> list[argparse.Action]:
+    """The options of this program, in order, without those that only print something."""
+    printing = ("help", "version")
+    return [action for action in _own_parser()._actions if action.dest not in printing]
+
+
 def own_option_names() -> set[str]:
     """The options of this program, with their dashes."""
     return _names(_own_parser())

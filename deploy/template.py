@@ -1,0 +1,163 @@
+"""The flex templates, made from the options of the command: this file, run, writes them.
+
+For batch and for streaming each: the metadata, which `gcloud dataflow flex-template build` takes,
+and the container spec that it makes of them, for who has no gcloud at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.options import own_options
+
+FOLDER = Path(__file__).parent
+_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/unbabel-cli:VERSION"
+
+_BUCKET_PATH = r"^gs:\/\/[^\n\r]+$"
+_FOLDER_PATH = r"^gs:\/\/[^\n\r]+\/$"
+_SUBSCRIPTION = r"^projects\/[^\n\r\/]+\/subscriptions\/[^\n\r\/]+$"
+_TOPIC = r"^projects\/[^\n\r\/]+\/topics\/[^\n\r\/]+$"
+_NUMBER = r"^[0-9]+$"
+
+# What the console asks for, and how it checks it; what it says is the option's own help.
+_LABELS: dict[str, tuple[str, str, str | None]] = {
+    "input_file": ("Log files", "GCS_READ_FILE", _BUCKET_PATH),
+    "input_subscription": ("Subscription to the events", "PUBSUB_SUBSCRIPTION", _SUBSCRIPTION),
+    "window_size": ("Window in minutes", "NUMBER", _NUMBER),
+    "output_file": ("File of the rows", "GCS_WRITE_FILE", _BUCKET_PATH),
+    "output_topic": ("Topic of the rows", "PUBSUB_TOPIC", _TOPIC),
+    "rejected_file": ("File of the dead letters", "GCS_WRITE_FILE", _BUCKET_PATH),
+    "rejected_topic": ("Topic of the dead letters", "PUBSUB_TOPIC", _TOPIC),
+    "late_topic": ("Topic of late events", "PUBSUB_TOPIC", _TOPIC),
+    "max_rejected": ("Rejected lines that are allowed", "TEXT", None),
+    "group_by": ("Fields of the series", "TEXT", None),
+    "event_name": ("Name of the events", "TEXT", None),
+    "until": ("Where a series ends", "ENUM", None),
+    "empty_value": ("Average of an empty window", "ENUM", None),
+    "decimals": ("Decimal places", "NUMBER", _NUMBER),
+    "max_gap_minutes": ("Longest silence that is filled, in minutes", "NUMBER", _NUMBER),
+    "max_rows": ("Most rows", "NUMBER", _NUMBER),
+    "num_shards": ("Number of output files", "NUMBER", _NUMBER),
+    "chunk_size": ("Lines at a time", "NUMBER", _NUMBER),
+    "plan": ("Plan", "ENUM", None),
+    "timestamp_attribute": ("Attribute that moves the watermark", "TEXT", None),
+    "id_label": ("Attribute that identifies a message", "TEXT", None),
+    "allowed_lateness_seconds": ("Allowed lateness in seconds", "NUMBER", _NUMBER),
+    "max_future_seconds": ("How far clocks may be ahead, in seconds", "NUMBER", _NUMBER),
+}
+
+# Of a run on this machine, or of the process that launches: no template has them.
+LEFT_OUT = {
+    *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file", "input_topic"),
+    *("summary_file", "detach", "verbose", "debug"),
+}
+
+_BATCH_ONLY = {
+    *("input_file", "rejected_file", "max_rejected", "until", "max_rows"),
+    *("num_shards", "chunk_size", "plan"),
+}
+_STREAMING_ONLY = {
+    *("input_subscription", "timestamp_attribute", "id_label", "output_topic", "rejected_topic"),
+    *("late_topic", "allowed_lateness_seconds", "max_future_seconds"),
+}
+_REQUIRED = {"input_file", "input_subscription", "window_size"}
+
+# Where the help of the option is about this machine.
+_HELP = {
+    ("batch", "input_file"): "the log: a path, a glob, or several separated by commas; .gz, .bz2 "
+    "and .zst are uncompressed",
+    ("batch", "output_file"): "where the rows go, as NDJSON",
+    ("streaming", "output_file"): "a folder that gets a file for each hour of event time; or name "
+    "a topic",
+}
+
+_TEMPLATES: dict[str, tuple[set[str], dict[str, Any]]] = {
+    "batch": (
+        _STREAMING_ONLY,
+        {
+            "name": "Mean delivery times of log files",
+            "description": "For every minute, the mean duration of the translations delivered in "
+            "the minutes before it: files to a file.",
+        },
+    ),
+    "streaming": (
+        _BATCH_ONLY,
+        {
+            "name": "Mean delivery times as they come",
+            "description": "For every minute, the mean duration of the translations delivered in "
+            "the minutes before it: Pub/Sub to Pub/Sub or to files by the hour.",
+            "streaming": True,
+            # With messages at least once a delivery would count twice.
+            "supportsExactlyOnce": True,
+            "supportsAtLeastOnce": False,
+        },
+    ),
+}
+
+
+def metadata(mode: str) -> dict[str, Any]:
+    """What the service knows of a template, `batch` or `streaming`.
+
+    Raises:
+        ValueError: an option has no label, or a label no option.
+    """
+    options = {action.dest: action for action in own_options()}
+    if unlabelled := options.keys() ^ (_LABELS.keys() | LEFT_OUT):
+        raise ValueError(f"options and labels differ: {', '.join(sorted(unlabelled))}")
+    others, about = _TEMPLATES[mode]
+    parameters = [
+        _parameter(mode, action)
+        for name, action in options.items()
+        if name not in LEFT_OUT | others
+    ]
+    return {**about, "parameters": parameters}
+
+
+def container_spec(mode: str, image: str = _IMAGE) -> dict[str, Any]:
+    """What the service launches: the image, and that the workers run in it too."""
+    return {
+        "image": image,
+        "sdkInfo": {"language": "PYTHON"},
+        "metadata": metadata(mode),
+    }
+
+
+def _parameter(mode: str, action: argparse.Action) -> dict[str, Any]:
+    label, kind, regex = _LABELS[action.dest]
+    is_required = action.dest in _REQUIRED or (mode, action.dest) == ("batch", "output_file")
+    text = (action.help or "") % {"default": action.default}
+    text = _HELP.get((mode, action.dest), text)
+    parameter: dict[str, Any] = {
+        "name": action.dest,
+        "label": label,
+        "helpText": text[:1].upper() + text[1:],
+        "isOptional": not is_required,
+        "paramType": kind,
+    }
+    if (mode, action.dest) == ("streaming", "output_file"):
+        parameter |= {"label": "Folder of the rows", "paramType": "GCS_WRITE_FOLDER"}
+        regex = _FOLDER_PATH
+    if regex is not None:
+        parameter["regexes"] = [regex]
+    if action.choices is not None:
+        parameter["enumOptions"] = [{"value": each, "label": each} for each in action.choices]
+    if action.default is not None:
+        parameter["defaultValue"] = str(action.default)
+    return parameter
+
+
+def files() -> dict[Path, str]:
+    """All that is written, by path."""
+    made: dict[Path, Any] = {}
+    for mode in _TEMPLATES:
+        made[FOLDER / f"{mode}-metadata.json"] = metadata(mode)
+        made[FOLDER / f"{mode}-spec.json"] = container_spec(mode)
+    return {path: json.dumps(each, indent=2) + "\n" for path, each in made.items()}
+
+
+if __name__ == "__main__":
+    for _path, _text in files().items():
+        _path.write_text(_text)

@@ -1,0 +1,94 @@
+"""What deploy/ holds is made from the options and the lock, and is what the service takes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is not installed")
+from google.cloud.dataflow_v1beta3 import types
+from google.protobuf import json_format
+
+_DEPLOY = Path(__file__).parents[1] / "deploy"
+sys.path.insert(0, str(_DEPLOY))
+import template  # noqa: E402
+
+_MODES = pytest.mark.parametrize("mode", ["batch", "streaming"])
+
+
+def test_what_is_written_is_what_the_options_make() -> None:
+    stale = [path.name for path, text in template.files().items() if path.read_text() != text]
+    assert not stale, "run python deploy/template.py"
+
+
+@_MODES
+def test_google_s_own_messages_take_the_templates(mode: str) -> None:
+    # Unknown fields and values are refused.
+    spec = json_format.ParseDict(template.container_spec(mode), types.ContainerSpec()._pb)
+    metadata = json_format.ParseDict(template.metadata(mode), types.TemplateMetadata()._pb)
+    assert spec.metadata == metadata
+
+
+@_MODES
+def test_defaults_and_choices_pass_their_own_checks(mode: str) -> None:
+    for parameter in template.metadata(mode)["parameters"]:
+        assert all(parameter[key] for key in ("name", "label", "helpText"))
+        default = parameter.get("defaultValue")
+        for regex in parameter.get("regexes", []):
+            assert default is None or re.search(regex, default), parameter
+        if "enumOptions" in parameter and default is not None:
+            assert default in [each["value"] for each in parameter["enumOptions"]]
+
+
+def test_an_option_without_a_label_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(template._LABELS, "decimals")
+    with pytest.raises(ValueError, match="decimals"):
+        template.metadata("batch")
+
+
+def test_the_image_has_the_beam_of_the_locks() -> None:
+    versions = {
+        re.search(r"^apache-beam(?:\[\w+\])?==(\S+)", path.read_text(), re.MULTILINE)[1]
+        for path in (_DEPLOY / "requirements.lock", *_DEPLOY.parent.glob("requirements*.lock"))
+    }
+    assert len(versions) == 1
+    dockerfile = (_DEPLOY / "Dockerfile").read_text()
+    assert not re.search(r"\d+\.\d+\.\d+", dockerfile), "a version in a second place"
+    assert "beam_python3.11_sdk:${BEAM_VERSION}" in dockerfile
+
+
+def test_the_build_passes_that_version_on(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    docker.chmod(0o755)
+    built = subprocess.run(
+        ["bash", _DEPLOY / "build.sh", "image:1"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lock = (_DEPLOY / "requirements.lock").read_text()
+    version = re.search(r"^apache-beam(?:\[\w+\])?==(\S+)", lock, re.MULTILINE)[1]
+    assert f"BEAM_VERSION={version}" in built.stdout.splitlines()
+    assert "image:1" in built.stdout.splitlines()
+
+
+def test_every_parameter_of_the_runbook_is_one_of_the_template() -> None:
+    runbook = (_DEPLOY / "README.md").read_text()
+    launches = re.findall(r"templates/(\w+)-\$VERSION\.json.*--parameters=(\S+)", runbook)
+    assert [mode for mode, _ in launches] == ["batch", "streaming", "streaming"]
+    for mode, parameters in launches:
+        known: dict[str, Any] = {
+            each["name"]: each for each in template.metadata(mode)["parameters"]
+        }
+        given = dict(each.split("=", 1) for each in parameters.split(","))
+        assert given.pop("sdk_container_image") == "$IMAGE"
+        assert given.keys() <= known.keys()
+        assert {name for name, each in known.items() if not each["isOptional"]} <= given.keys()
+        for name, value in given.items():
+            value = value.replace("$PROJECT", "my-project").replace("$BUCKET", "my-bucket")
+            assert all(re.search(regex, value) for regex in known[name].get("regexes", []))
