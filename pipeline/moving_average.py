@@ -19,6 +19,7 @@ from apache_beam.transforms.window import (
     TimestampedValue,
     WindowFn,
 )
+from apache_beam.typehints import with_input_types, with_output_types
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.coders import DurationSumCoder
@@ -57,6 +58,8 @@ class _AddDurationsCombineFn(beam.CombineFn):
         return DurationSumCoder()
 
 
+@with_input_types(DurationSum)
+@with_output_types(DurationSum)
 class SumDurationsCombineFn(_AddDurationsCombineFn):
     """Combines `DurationSum`s into one."""
 
@@ -64,6 +67,8 @@ class SumDurationsCombineFn(_AddDurationsCombineFn):
         return accumulator
 
 
+@with_input_types(DurationSum)
+@with_output_types(MeanDuration)
 class MeanDurationCombineFn(_AddDurationsCombineFn):
     """Combines `DurationSum`s into their `MeanDuration`: exact, in whatever order they come.
 

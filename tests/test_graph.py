@@ -36,6 +36,20 @@ def test_events_do_not_enter_sliding_windows(name: str) -> None:
 
 
 @_EVERY
+def test_lines_are_not_gathered_by_key(name: str) -> None:
+    gathered = {
+        label: str(collection["coder"])
+        for label, step in graph.built(name).items()
+        if step["does"] == "beam:transform:group_by_key:v1"
+        for collection in step["gives"].values()
+    }
+    assert any(
+        "DurationSumCoder" in coder or "MinuteSumsCoder" in coder for coder in gathered.values()
+    )
+    assert not [label for label, coder in gathered.items() if "ChunkCoder" in coder]
+
+
+@_EVERY
 def test_a_step_that_has_state_says_how_it_is_encoded(name: str) -> None:
     for label, step in graph.built(name).items():
         for coder in step.get("state", {}).values():
