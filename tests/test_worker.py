@@ -95,13 +95,14 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _submit(checkout: Path, pool: str) -> subprocess.CompletedProcess[str]:
+def _submit(checkout: Path, pool: str, *options: str) -> subprocess.CompletedProcess[str]:
     (checkout / "events.json").write_bytes(CHALLENGE_EVENTS)
     return subprocess.run(
         [
             *(sys.executable, "-m", "pipeline", "--runner=PortableRunner", "--job_endpoint=embed"),
             *("--environment_type=EXTERNAL", f"--environment_config={pool}", "--window_size=10"),
             *(f"--input_file={checkout}/events.json", f"--output_file={checkout}/rows.json"),
+            *options,
         ],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout)},
@@ -134,6 +135,7 @@ def test_a_dependency_that_is_not_declared_is_missed(checkout: Path, pool: str) 
     declared = metadata.read_text()
     metadata.write_text(re.sub(r'^    "pydantic>=.*\n', "", declared, flags=re.MULTILINE))
     assert metadata.read_text() != declared
-    done = _submit(checkout, pool)
+    done = _submit(checkout, pool, "--debug")
     assert done.returncode == 1
+    assert "No module named 'pydantic'" in done.stderr
     assert not (checkout / "rows.json").exists()
