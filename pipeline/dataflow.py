@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -16,12 +16,12 @@ from pipeline.errors import OptionError
 _LISTED_JOBS = 5
 
 
-def check_options(options: PipelineOptions, paths: Mapping[str, str | None]) -> None:
+def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) -> None:
     """Refuses what Beam would ask the cloud for, or a worker fail at, minutes later.
 
     Args:
         options: those of the command line.
-        paths: what the workers read and write, by the option that names it.
+        paths: what the workers read and write, each after the option that names it.
 
     Raises:
         OptionError: a required option is missing, or a path is of this machine.
@@ -30,8 +30,8 @@ def check_options(options: PipelineOptions, paths: Mapping[str, str | None]) -> 
     for name in ("project", "region", "temp_location"):
         if not getattr(cloud, name):
             raise OptionError(f"--{name} is required by the DataflowRunner")
-    for name, path in paths.items():
-        if path is not None and files.is_local(path):
+    for name, path in paths:
+        if files.is_local(path):
             raise OptionError(
                 f"--{name}={path} is on this machine, where Dataflow's workers cannot reach it: "
                 "name a path in a bucket, gs://BUCKET/..."

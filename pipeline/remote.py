@@ -39,13 +39,16 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         OptionError: the options name what a job cannot have.
         RunError: the job failed.
     """
-    outputs = (settings.output_file, settings.rejected_file, settings.summary_file)
-    if STANDARD_STREAM in (*settings.patterns, *outputs):
-        raise OptionError("a remote runner has no standard input or output: name files")
+    outputs = {"output_file": settings.output_file, "rejected_file": settings.rejected_file}
+    on_workers = [("input_file", pattern) for pattern in settings.patterns]
+    on_workers += [(name, path) for name, path in outputs.items() if path is not None]
+    for name, path in (*on_workers, ("summary_file", settings.summary_file)):
+        if path == STANDARD_STREAM:
+            raise OptionError(
+                f"--{name}=-: a remote runner has no standard input or output: name a file"
+            )
     if _is_dataflow(runner):
-        paths = {"output_file": settings.output_file, "rejected_file": settings.rejected_file}
-        for pattern in settings.patterns:
-            dataflow.check_options(options, {"input_file": pattern, **paths})
+        dataflow.check_options(options, on_workers)
         dataflow.check_update(options)
     _let_workers_install_this(options)
     run_id = uuid4().hex[:12]
@@ -93,7 +96,7 @@ def submit_streaming(
             "a file for each hour, or an --output_topic"
         )
     options.view_as(StandardOptions).streaming = True
-    dataflow.check_options(options, {"output_file": folder})
+    dataflow.check_options(options, [] if folder is None else [("output_file", folder)])
     dataflow.check_update(options)
     _let_workers_install_this(options)
     pipeline = beam.Pipeline(runner, options)

@@ -199,7 +199,7 @@ def test_a_remote_runner_has_no_standard_streams(package: _Checkout, option: str
     done = package.run(*job, f"--{option}=-")
     assert done.returncode == 2
     (message,) = done.stderr.splitlines()
-    assert "remote runner" in message
+    assert f"--{option}=-: a remote runner has no standard input or output" in message
 
 
 @pytest.mark.slow
