@@ -27,8 +27,14 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
         OptionError: a required option is missing, or a path is of this machine.
     """
     cloud = options.view_as(GoogleCloudOptions)
-    for name in ("project", "region", "temp_location"):
-        if not getattr(cloud, name):
+    required = {
+        "project": cloud.project,
+        "region": cloud.region,
+        # Beam keeps what is temporary in the staging location where it has nothing else.
+        "temp_location": cloud.temp_location or cloud.staging_location,
+    }
+    for name, given in required.items():
+        if not given:
             raise OptionError(f"--{name} is required by the DataflowRunner")
     for name, path in paths:
         if files.is_local(path):

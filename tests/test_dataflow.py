@@ -392,11 +392,12 @@ _VARIABLES = {
     "BUCKET": "my-bucket",
     "IMAGE": "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli:1",
 }
+_RUN = re.compile(
+    r'^gcloud dataflow flex-template run (\S+) (.*)"--parameters=(\S+)"$', re.MULTILINE
+)
 _LAUNCHES = [
     pytest.param(name, others, parameters, id=name + (" --update" * ("--update" in others)))
-    for name, others, parameters in re.findall(
-        r"^gcloud dataflow flex-template run (\S+) (.*)--parameters=(\S+)$", _RUNBOOK, re.MULTILINE
-    )
+    for name, others, parameters in _RUN.findall(_RUNBOOK)
 ]
 
 

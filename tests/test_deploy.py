@@ -79,7 +79,7 @@ def test_the_build_passes_that_version_on(tmp_path: Path) -> None:
 
 def test_every_parameter_of_the_runbook_is_one_of_the_template() -> None:
     runbook = (_DEPLOY / "README.md").read_text()
-    launches = re.findall(r"templates/(\w+)-\$VERSION\.json.*--parameters=(\S+)", runbook)
+    launches = re.findall(r'templates/(\w+)-\$VERSION\.json.*"--parameters=(\S+)"', runbook)
     assert [mode for mode, _ in launches] == ["batch", "streaming", "streaming"]
     for mode, parameters in launches:
         known: dict[str, Any] = {
