@@ -8,11 +8,13 @@ from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
+    TestOptions,
 )
 
 from pipeline import files
 from pipeline.errors import OptionError
 
+_AT_LEAST_ONCE = "streaming_mode_at_least_once"
 _LISTED_JOBS = 5
 
 
@@ -24,7 +26,8 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
         paths: what the workers read and write, each after the option that names it.
 
     Raises:
-        OptionError: a required option is missing, or a path is of this machine.
+        OptionError: a required option is missing, a path is of this machine, or deliveries would
+            count more than once.
     """
     cloud = options.view_as(GoogleCloudOptions)
     required = {
@@ -36,6 +39,12 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
     for name, given in required.items():
         if not given:
             raise OptionError(f"--{name} is required by the DataflowRunner")
+    modes = cloud.dataflow_service_options or []
+    if options.view_as(StandardOptions).streaming and _AT_LEAST_ONCE in modes:
+        raise OptionError(
+            f"--dataflow_service_options={_AT_LEAST_ONCE} would count a delivery again that is "
+            "processed again: leave it out"
+        )
     for name, path in paths:
         if files.is_local(path):
             raise OptionError(
@@ -55,17 +64,21 @@ def check_update(options: PipelineOptions) -> None:
         return
     if not options.view_as(StandardOptions).streaming:
         raise OptionError("--update is for streaming jobs: a batch job is run again")
+    if options.view_as(TestOptions).dry_run:
+        raise OptionError("--update asks the service for the job, and --dry_run asks nobody")
     if not cloud.job_name:
         raise OptionError("--update needs the --job_name of the job that is to be replaced")
     # Only here: what a dry run does not need is not imported.
     from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
-    from google.cloud.dataflow_v1beta3 import ListJobsRequest
+    from google.cloud.dataflow_v1beta3 import JobState, ListJobsRequest
 
     request = ListJobsRequest(
         project_id=cloud.project, location=cloud.region, filter=ListJobsRequest.Filter.ACTIVE
     )
     jobs = DataflowApplicationClient(options)._jobs_client.list_jobs(request)
-    names = sorted({job.name for job in jobs})
+    # Active are also those that wait or are being cancelled; Beam takes these two.
+    states = (JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_DRAINING)
+    names = sorted({job.name for job in jobs if job.current_state in states})
     if cloud.job_name not in names:
         listed = ", ".join(names[:_LISTED_JOBS]) or "none"
         raise OptionError(

@@ -66,10 +66,10 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     try:
         result.wait_until_finish()
     except Exception as error:
-        if found := run_error_in(error):
-            # Whatever it was, the call was right.
-            raise RunError(f"the job failed: {found}") from error
-        raise
+        if not PipelineState.is_terminal(result.state):
+            raise
+        # Whatever it was, the call was right.
+        raise RunError(f"the job ended in state {result.state}{_reason(error)}") from error
     if result.state != PipelineState.DONE:
         raise RunError(f"the job ended in state {result.state}")
     summary = Summary.of(result.metrics(), time.monotonic() - started)
@@ -133,6 +133,14 @@ def _start(
         job_id = result.job_id()
         print(f"job {job_id}: {dataflow.job_address(options, job_id)}", file=sys.stderr)
     return result
+
+
+def _reason(error: Exception) -> str:
+    """Why a job failed, after a colon: an error of ours, or the last line of what Beam says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = str(run_error_in(error) or lines[-1])
+    # Of a cancelled job Beam has no reason, and says so.
+    return "" if reason == "None" else f": {reason}"
 
 
 def _let_workers_install_this(options: PipelineOptions) -> None:

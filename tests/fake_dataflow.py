@@ -18,11 +18,15 @@ class FakeDataflow:
 
     Attributes:
         running: the names of jobs that run already.
-        error: what makes each job fail, if anything.
+        queued: the names of those that wait.
+        state: how each job that it is given ends.
+        error: what is told of that, if anything.
         counters: what each job has counted, by the class of the transform and the name.
     """
 
     running: Sequence[str] = ()
+    queued: Sequence[str] = ()
+    state: str = "JOB_STATE_DONE"
     error: str | None = None
     counters: Mapping[type, Mapping[str, int]] = field(default_factory=dict)
     endpoint: str = ""
@@ -43,14 +47,15 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path.endswith("/jobs"):
-                self._answer({"jobs": [_running(name) for name in service.running]})
+                running = [_job(name, "JOB_STATE_RUNNING") for name in service.running]
+                queued = [_job(name, "JOB_STATE_QUEUED") for name in service.queued]
+                self._answer({"jobs": running + queued})
             elif path.endswith("/messages"):
                 self._answer({"jobMessages": _messages(service.error)})
             elif path.endswith("/metrics"):
                 self._answer({"metrics": [*_metrics(service.counters)]})
             else:
-                state = "JOB_STATE_FAILED" if service.error else "JOB_STATE_DONE"
-                self._answer({"id": "job-1", "currentState": state})
+                self._answer({"id": "job-1", "currentState": service.state})
 
         def _answer(self, answer: dict[str, Any]) -> None:
             service.requests.append((self.command, self.path))
@@ -96,5 +101,5 @@ def _metrics(counters: Mapping[type, Mapping[str, int]]) -> Iterator[dict[str, A
                 }
 
 
-def _running(name: str) -> dict[str, str]:
-    return {"id": f"id-of-{name}", "name": name, "currentState": "JOB_STATE_RUNNING"}
+def _job(name: str, state: str) -> dict[str, str]:
+    return {"id": f"id-of-{name}", "name": name, "currentState": state}

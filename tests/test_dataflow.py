@@ -251,6 +251,12 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
         (_STREAMING_JOB, [_TO_TOPIC, "--late_file=gs://my-bucket/late"], "--late_topic"),
         ([*_STREAMING_JOB, _TO_TOPIC], ["--update"], "--job_name"),
         (_JOB, ["--update"], "--update"),
+        ([*_STREAMING_JOB, _TO_TOPIC], ["--update", "--job_name=x", "--dry_run=True"], "--dry_run"),
+        (
+            [*_STREAMING_JOB, _TO_TOPIC],
+            ["--dataflow_service_options=streaming_mode_at_least_once"],
+            "streaming_mode_at_least_once",
+        ),
     ],
 )
 def test_what_a_job_cannot_have_is_refused_before_it_is_built(
@@ -329,18 +335,29 @@ def test_a_batch_job_is_left_to_the_service_when_detached(
 
 
 @pytest.mark.slow
-def test_a_job_that_fails_is_one_line_and_the_exit_code_1(
-    checkout: _Checkout, tmp_path: Path
+@pytest.mark.parametrize(
+    ("state", "error", "told"),
+    [
+        (
+            "FAILED",
+            "Traceback (most recent call last):\n  File x\n"
+            "pipeline.errors.InputError: gs://a/*.gz matches no files [while running 'Parse']\n",
+            ": gs://a/*.gz matches no files",
+        ),
+        ("FAILED", "Workflow failed. Causes: no quota", ": Workflow failed. Causes: no quota"),
+        ("CANCELLED", None, ""),
+    ],
+    ids=["an error of ours", "one of the service", "cancelled"],
+)
+def test_a_job_that_is_not_done_is_one_line_and_the_exit_code_1(
+    state: str, error: str | None, told: str, checkout: _Checkout, tmp_path: Path
 ) -> None:
-    message = "pipeline.errors.InputError: gs://my-bucket/log/*.json.gz matches no files"
-    error = f"Traceback (most recent call last):\n  File x\n{message} [while running 'Parse']\n"
-    with serving(FakeDataflow(error=error)) as service:
+    with serving(FakeDataflow(state=f"JOB_STATE_{state}", error=error)) as service:
         call = _without(_JOB, "--dry_run", "--temp_location")
         done = checkout.run(*call, *_to(service, tmp_path))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        "unbabel_cli: error: the job failed: gs://my-bucket/log/*.json.gz matches no files"
-    )
+    message = f"unbabel_cli: error: the job ended in state {state}{told}"
+    assert done.stderr.splitlines()[-1] == message
 
 
 @pytest.mark.slow
@@ -374,7 +391,7 @@ def test_an_update_replaces_the_job_of_its_name(checkout: _Checkout, tmp_path: P
 @pytest.mark.slow
 def test_an_update_of_what_does_not_run_is_refused(checkout: _Checkout, tmp_path: Path) -> None:
     job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
-    with serving(FakeDataflow(running=["other"])) as service:
+    with serving(FakeDataflow(running=["other"], queued=["live"])) as service:
         done = checkout.run(*job, *_to(service, tmp_path))
     assert done.returncode == 2
     (message,) = done.stderr.splitlines()
