@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import urlparse
 
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -39,6 +40,11 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
     for name, given in required.items():
         if not given:
             raise OptionError(f"--{name} is required by the DataflowRunner")
+    if not _is_local_service(cloud):
+        for name in ("temp_location", "staging_location"):
+            place = getattr(cloud, name)
+            if place and not place.startswith("gs://"):
+                raise OptionError(f"--{name}={place}: name a folder in a bucket, gs://BUCKET/...")
     modes = cloud.dataflow_service_options or []
     if options.view_as(StandardOptions).streaming and _AT_LEAST_ONCE in modes:
         raise OptionError(
@@ -51,6 +57,15 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
                 f"--{name}={path} is on this machine, where Dataflow's workers cannot reach it: "
                 "name a path in a bucket, gs://BUCKET/..."
             )
+        if name != "input_file" and not options.view_as(StandardOptions).streaming:
+            _, _, file = path.partition("://")[2].partition("/")
+            if not file or file.endswith("/"):
+                raise OptionError(f"--{name}={path} names no file")
+
+
+def _is_local_service(cloud: GoogleCloudOptions) -> bool:
+    # Beam then stages to folders of this machine.
+    return (urlparse(cloud.dataflow_endpoint or "").hostname or "") == "localhost"
 
 
 def check_update(options: PipelineOptions) -> None:

@@ -56,7 +56,7 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
     rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
     rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
-    pipeline = beam.Pipeline(runner, options)
+    pipeline = _pipeline(runner, options)
     inputs = tuple(Input(pattern) for pattern in settings.patterns)
     build_pipeline(pipeline, settings, inputs, rows, rejected)
     started = time.monotonic()
@@ -99,7 +99,7 @@ def submit_streaming(
     dataflow.check_options(options, [] if folder is None else [("output_file", folder)])
     dataflow.check_update(options)
     _let_workers_install_this(options)
-    pipeline = beam.Pipeline(runner, options)
+    pipeline = _pipeline(runner, options)
     chunks = pipeline | "ReadMessages" >> ReadMessages(
         settings.subscription, settings.topic, settings.id_label, settings.timestamp_attribute
     )
@@ -117,6 +117,15 @@ def submit_streaming(
 
 def _is_dataflow(runner: PipelineRunner) -> bool:
     return type(runner).__name__ == "DataflowRunner"
+
+
+def _pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(runner, options)
+    except ValueError as error:
+        # After a heading Beam has a line for each of its own options that is wrong.
+        heading, *wrong = str(error).splitlines()
+        raise OptionError("; ".join(wrong) or heading) from error
 
 
 def _start(

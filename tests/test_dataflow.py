@@ -251,6 +251,11 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
         (_STREAMING_JOB, [_TO_TOPIC, "--late_file=gs://my-bucket/late"], "--late_topic"),
         ([*_STREAMING_JOB, _TO_TOPIC], ["--update"], "--job_name"),
         (_JOB, ["--update"], "--update"),
+        (_JOB, ["--temp_location=/tmp"], "--temp_location=/tmp: name a folder in a bucket"),
+        (_JOB, ["--staging_location=tmp"], "--staging_location=tmp: name a folder in a bucket"),
+        (_JOB, ["--output_file=gs://my-bucket"], "--output_file=gs://my-bucket names no file"),
+        (_JOB, ["--rejected_file=gs://my-bucket/x/"], "gs://my-bucket/x/ names no file"),
+        (_JOB, ["--job_name=Daily_Job"], "Daily_Job"),
         ([*_STREAMING_JOB, _TO_TOPIC], ["--update", "--job_name=x", "--dry_run=True"], "--dry_run"),
         (
             [*_STREAMING_JOB, _TO_TOPIC],
