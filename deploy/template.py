@@ -116,10 +116,10 @@ def metadata(mode: str) -> dict[str, Any]:
     return {**about, "parameters": parameters}
 
 
-def container_spec(mode: str, image: str = _IMAGE) -> dict[str, Any]:
-    """What the service launches: the image, and that the workers run in it too."""
+def container_spec(mode: str) -> dict[str, Any]:
+    """What the service launches, with the name of an image still to be put in."""
     return {
-        "image": image,
+        "image": _IMAGE,
         "sdkInfo": {"language": "PYTHON"},
         "metadata": metadata(mode),
     }

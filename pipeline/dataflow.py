@@ -65,7 +65,7 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
 
 def _is_local_service(cloud: GoogleCloudOptions) -> bool:
     # Beam then stages to folders of this machine.
-    return (urlparse(cloud.dataflow_endpoint or "").hostname or "") == "localhost"
+    return urlparse(cloud.dataflow_endpoint or "").hostname == "localhost"
 
 
 def check_update(options: PipelineOptions) -> None:

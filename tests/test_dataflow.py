@@ -4,12 +4,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from copies import CHECKOUT, copy_package, copy_project_files
 
 pytest.importorskip("apache_beam.runners.dataflow.dataflow_runner", reason="extra gcp is missing")
 pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is not installed")
@@ -17,8 +17,6 @@ from fake_dataflow import FakeDataflow, job_of, serving
 
 from pipeline.parsing import ParseEvents
 from pipeline.writing import WriteRows
-
-_CHECKOUT = Path(__file__).parents[1]
 
 # Every Python process of the command imports this first.
 _GUARD = r"""
@@ -67,17 +65,12 @@ class _Checkout:
         self.folder = folder / "checkout"
         self._guard = folder / "guard"
         self._connections = folder / "connections"
-        shutil.copytree(
-            _CHECKOUT / "pipeline",
-            self.folder / "pipeline",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        copy_package(self.folder)
         self._guard.mkdir()
         (self._guard / "sitecustomize.py").write_text(_GUARD)
 
     def add_files_of_the_project(self) -> None:
-        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "unbabel_cli.py"):
-            shutil.copy(_CHECKOUT / name, self.folder)
+        copy_project_files(self.folder)
 
     def run(
         self, *arguments: str, command: tuple[str, ...] = ("-m", "pipeline")
@@ -407,7 +400,7 @@ def test_an_update_of_what_does_not_run_is_refused(checkout: _Checkout, tmp_path
 # ---------------------------------------------------------------------------------------------
 # The launches that deploy/README.md tells
 
-_RUNBOOK = (_CHECKOUT / "deploy" / "README.md").read_text()
+_RUNBOOK = (CHECKOUT / "deploy" / "README.md").read_text()
 _VARIABLES = {
     "PROJECT": "my-project",
     "REGION": "europe-west1",

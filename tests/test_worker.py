@@ -6,7 +6,6 @@ with the job, and what that package declares.
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from copies import CHECKOUT, copy_package, copy_project_files
 from test_oracle import CHALLENGE_EVENTS, CHALLENGE_ROWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.boot]
 
-_CHECKOUT = Path(__file__).parents[1]
 _TIMEOUT_SECONDS = 300
 
 
@@ -41,7 +40,7 @@ def bare_python(tmp_path: Path) -> Path:
     """
     folder = tmp_path / "bare"
     venv.create(folder, with_pip=True)
-    lock = (_CHECKOUT / "requirements-test.lock").read_text()
+    lock = (CHECKOUT / "requirements-test.lock").read_text()
     python = folder / "bin" / "python"
     packages = re.findall(r"^(?:apache-beam|setuptools)==\S+", lock, re.MULTILINE)
     assert len(packages) == 2
@@ -117,10 +116,8 @@ def _submit(checkout: Path, pool: str, *options: str) -> subprocess.CompletedPro
 def checkout(tmp_path: Path) -> Path:
     """A copy of the package and what it is built from."""
     copy = tmp_path / "checkout"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(_CHECKOUT / "pipeline", copy / "pipeline", ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(_CHECKOUT / name, copy)
+    copy_package(copy)
+    copy_project_files(copy)
     return copy
 
 
