@@ -49,10 +49,11 @@ class StampArrival(beam.PTransform):
 
     def expand(self, lines: beam.PCollection) -> beam.PCollection:
         keyed = tuple[int, Chunk]
-        starts = lines.pipeline | "Shards" >> beam.Create(range(_SHARDS), reshuffle=False)
         return (
             (
-                starts | "Start" >> beam.Map(_start).with_output_types(keyed),
+                lines.pipeline
+                | "Once" >> beam.Impulse()
+                | "Start" >> beam.FlatMap(_start).with_output_types(keyed),
                 lines
                 | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
                 | "Shard" >> beam.Map(_shard).with_output_types(keyed),
@@ -62,8 +63,8 @@ class StampArrival(beam.PTransform):
         )
 
 
-def _start(shard: int) -> tuple[int, Chunk]:
-    return shard, _START
+def _start(_once: bytes) -> Iterator[tuple[int, Chunk]]:
+    return ((shard, _START) for shard in range(_SHARDS))
 
 
 def _shard(lines: str | bytes | Chunk) -> tuple[int, Chunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     PipelineOptions,
     SetupOptions,
     StandardOptions,
@@ -47,6 +49,14 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
             raise OptionError(
                 f"--{name}=-: a remote runner has no standard input or output: name a file"
             )
+    is_waited_for = not (
+        options.view_as(RunOptions).detach or dataflow.is_launched_as_template(options)
+    )
+    if settings.summary_file and not is_waited_for:
+        raise OptionError(
+            f"--summary_file={settings.summary_file} is written when the job has ended, and this "
+            "call would not wait for it: leave it out"
+        )
     if _is_dataflow(runner):
         dataflow.check_options(options, on_workers)
         dataflow.check_update(options)
@@ -61,7 +71,7 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     build_pipeline(pipeline, settings, inputs, rows, rejected)
     started = time.monotonic()
     result = _start(pipeline, options, runner)
-    if result is None or options.view_as(RunOptions).detach:
+    if result is None or not is_waited_for:
         return
     try:
         result.wait_until_finish()
@@ -168,3 +178,6 @@ def _let_workers_install_this(options: PipelineOptions) -> None:
         if not os.path.exists(setup_file):
             raise OptionError(f"the workers need this package too: pass {remedy}")
         setup.setup_file = setup_file
+    if importlib.util.find_spec("pip") is None:
+        # With pip Beam notes what is installed here; without, it prints that there is none.
+        options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")

@@ -113,12 +113,19 @@ def _runner(options: PipelineOptions) -> PipelineRunner:
     if name.lower() in ("direct", "directrunner"):
         return FnApiRunner()
     try:
-        return create_runner(name)
+        runner = create_runner(name)
     except ImportError as error:
         raise OptionError(f"--runner={name} is not installed: {error}") from error
     except (ValueError, AttributeError) as error:
-        known = ", ".join(StandardOptions.KNOWN_RUNNER_NAMES)
-        raise OptionError(f"--runner={name} is no runner; Beam has {known}") from error
+        known = (each for each in StandardOptions.KNOWN_RUNNER_NAMES if not _is_for_tests(each))
+        raise OptionError(f"--runner={name} is no runner; Beam has {', '.join(known)}") from error
+    if _is_for_tests(type(runner).__name__):
+        raise OptionError(f"--runner={name} is for the tests of Beam itself: leave out the Test")
+    return runner
+
+
+def _is_for_tests(runner: str) -> bool:
+    return runner.startswith("Test")
 
 
 class _AskedToEnd(BaseException):

@@ -200,7 +200,7 @@ class WriteDeadLetters(beam.PTransform):
         ).with_output_types(str)
         return (
             letters.pipeline
-            | "Once" >> beam.Create([None], reshuffle=False)
+            | "Once" >> beam.Impulse()
             | "Write"
             >> beam.ParDo(_WriteDeadLettersFn(self.output), AsList(runs)).with_output_types(int)
         )
@@ -228,7 +228,7 @@ class _WriteDeadLettersFn(beam.DoFn):
     def __init__(self, output: Output) -> None:
         self._output = output
 
-    def process(self, _once: None, runs: list[str]) -> Iterator[int]:
+    def process(self, _once: bytes, runs: list[str]) -> Iterator[int]:
         with files.preparing(self._output.path, self._output.run_id) as write:
             for line in merge_dead_letters(runs):
                 write(line)
@@ -253,18 +253,14 @@ class Publish(beam.PTransform):
             _PublishFn([output for output, _ in self.written]),
             *(AsList(shards) for _, shards in self.written),
         )
-        return (
-            pipeline
-            | "Once" >> beam.Create([None], reshuffle=False)
-            | "Replace" >> publish.with_output_types(int)
-        )
+        return pipeline | "Once" >> beam.Impulse() | "Replace" >> publish.with_output_types(int)
 
 
 class _PublishFn(beam.DoFn):
     def __init__(self, outputs: list[Output]) -> None:
         self._outputs = outputs
 
-    def process(self, _once: None, *written: list[int]) -> Iterator[int]:
+    def process(self, _once: bytes, *written: list[int]) -> Iterator[int]:
         for output, shards in zip(self._outputs, written, strict=True):
             paths = [output.shard_path(shard) for shard in shards]
             for path in paths:

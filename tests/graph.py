@@ -10,63 +10,58 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 from apache_beam.portability.api import beam_runner_api_pb2 as proto
+from apache_beam.runners.runner import create_runner
+from google.protobuf import json_format
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from pipeline.batch import build_pipeline
-from pipeline.hourly import WriteHours
-from pipeline.options import PubSubSettings, Settings
-from pipeline.pubsub import Publish, ReadMessages
-from pipeline.reading import Input
-from pipeline.rolling import SeriesRows
-from pipeline.streaming import Sinks, average_live
-from pipeline.writing import Output
+from pipeline.options import PubSubSettings, parse_options, settings_of
+from pipeline.remote import submit, submit_streaming
 
 GRAPHS = Path(__file__).parent / "graphs"
 
 _PICKLED_CODER = "beam:coder:pickled_python:v1"
 _COMBINE = "beam:transform:combine"
 _PARDO = "beam:transform:pardo:v1"
-_BUCKET = "gs://bucket"
-_TOPIC = "projects/my-project/topics"
+
+_JOB = (
+    *("--runner=DataflowRunner", "--dry_run=True", "--sdk_container_image=image"),
+    *("--project=my-project", "--region=europe-west1", "--temp_location=gs://bucket/temp"),
+)
+_BATCH = (
+    *("--input_file=gs://bucket/events.json", "--output_file=gs://bucket/rows.json"),
+    *("--rejected_file=gs://bucket/rejected.json", "--window_size=10"),
+)
+_STREAMING = (
+    *("--input_subscription=projects/my-project/subscriptions/events", "--id_label=id"),
+    *("--rejected_topic=projects/my-project/topics/rejected", "--group_by=client_name"),
+    *("--late_topic=projects/my-project/topics/late", "--window_size=10"),
+)
+CALLS: dict[str, tuple[str, ...]] = {
+    "batch": _BATCH,
+    "batch-by-windows": (*_BATCH, "--plan=windows"),
+    "streaming-to-topics": (*_STREAMING, "--output_topic=projects/my-project/topics/rows"),
+    "streaming-to-folder": (*_STREAMING, "--output_file=gs://bucket/rows/"),
+}
 
 Graph = dict[str, dict[str, Any]]
 
 
-def _batch(plan: Any) -> beam.Pipeline:
-    pipeline = beam.Pipeline()
-    settings = Settings((f"{_BUCKET}/events.json",), SeriesRows(10), plan)
-    outputs = [Output(f"{_BUCKET}/{name}.json", f"{_BUCKET}/scratch", "run") for name in "ab"]
-    build_pipeline(pipeline, settings, (Input(settings.patterns[0]),), *outputs)
-    return pipeline
-
-
-def _streaming(rows: beam.PTransform) -> beam.Pipeline:
-    pipeline = beam.Pipeline()
-    settings = PubSubSettings(window_minutes=10, group_by=("client_name",))
-    messages = ReadMessages("projects/my-project/subscriptions/events", id_label="id")
-    sinks = Sinks(rows, Publish(f"{_TOPIC}/rejected"), Publish(f"{_TOPIC}/late"))
-    average_live(pipeline | "ReadMessages" >> messages, settings, sinks)
-    return pipeline
-
-
-_BUILD: dict[str, Callable[[], beam.Pipeline]] = {
-    "batch": lambda: _batch("rolling"),
-    "batch-by-windows": lambda: _batch("windows"),
-    "streaming-to-topics": lambda: _streaming(Publish(f"{_TOPIC}/rows")),
-    "streaming-to-folder": lambda: _streaming(WriteHours(f"{_BUCKET}/rows/", "run", 600)),
-}
-NAMES = tuple(_BUILD)
-
-
-def built(name: str) -> Graph:
-    """The graph as the pipeline makes it now: steps by label, with all that an update minds."""
-    components = _BUILD[name]().to_runner_api().components
+@cache
+def built(*arguments: str) -> Graph:
+    """What a call would submit: its steps by label, with all that an update minds."""
+    options = parse_options([*_JOB, *arguments])
+    settings = settings_of(options)
+    runner = create_runner("DataflowRunner")
+    if isinstance(settings, PubSubSettings):
+        submit_streaming(settings, options, runner)
+    else:
+        submit(settings, options, runner)
+    components = runner.proto_pipeline.components
     reader = _Reader(components)
     return {
         step.unique_name: reader.step(step)
@@ -81,18 +76,37 @@ def accepted(name: str) -> Graph:
     return graph
 
 
+def changes(before: Graph, now: Graph) -> list[str]:
+    """What is different, a line for each."""
+    found = [f"gone: {label}" for label in before.keys() - now.keys()]
+    found += [f"new: {label}" for label in now.keys() - before.keys()]
+    found += [
+        f"changed: {label}: {key}, from {before[label].get(key)} to {now[label].get(key)}"
+        for label in before.keys() & now.keys()
+        for key in before[label].keys() | now[label].keys()
+        if before[label].get(key) != now[label].get(key)
+    ]
+    return sorted(found)
+
+
 class _Reader:
     def __init__(self, components: proto.Components) -> None:
         self._components = components
 
     def step(self, step: proto.PTransform) -> dict[str, Any]:
-        collections = {name: self._collection(id_) for name, id_ in sorted(step.outputs.items())}
-        found: dict[str, Any] = {"does": step.spec.urn, "gives": collections}
+        found: dict[str, Any] = {
+            "does": step.spec.urn,
+            "takes": {
+                name: self._coder(self._components.pcollections[id_].coder_id)
+                for name, id_ in step.inputs.items()
+            },
+            "gives": {name: self._collection(id_) for name, id_ in step.outputs.items()},
+        }
         if step.spec.urn == _PARDO:
             payload = proto.ParDoPayload.FromString(step.spec.payload)
             found["state"] = {
                 name: self._coder(spec.read_modify_write_spec.coder_id)
-                for name, spec in sorted(payload.state_specs.items())
+                for name, spec in payload.state_specs.items()
             }
             found["timers"] = sorted(payload.timer_family_specs)
             found["side inputs"] = sorted(payload.side_inputs)
@@ -107,10 +121,11 @@ class _Reader:
         return {
             "coder": self._coder(collection.coder_id),
             "windows": windowing.window_fn.urn,
-            "trigger": windowing.trigger.WhichOneof("trigger"),
+            "window parameters": windowing.window_fn.payload.hex(),
+            "trigger": json_format.MessageToDict(windowing.trigger),
             "lateness": windowing.allowed_lateness,
             "accumulates": proto.AccumulationMode.Enum.Name(windowing.accumulation_mode),
-            "window parameters": windowing.window_fn.payload.hex(),
+            "timestamps": proto.OutputTime.Enum.Name(windowing.output_time),
         }
 
     def _coder(self, id_: str) -> Any:
@@ -129,8 +144,8 @@ class _Reader:
 
 def _accept() -> None:
     GRAPHS.mkdir(exist_ok=True)
-    for name in NAMES:
-        text = json.dumps(built(name), indent=1, sort_keys=True)
+    for name, call in CALLS.items():
+        text = json.dumps(built(*call), indent=1, sort_keys=True)
         (GRAPHS / f"{name}.json").write_text(f"{text}\n")
 
 

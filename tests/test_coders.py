@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from apache_beam.coders import Coder, registry
+from apache_beam.coders import Coder, FastPrimitivesCoder, registry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,6 +235,19 @@ def test_revisions_come_back_as_they_were(
 ) -> None:
     coder = coders.RevisionsCoder()
     assert coder.decode(coder.encode(revisions)) == revisions
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Tally(1, 2, Counter(opened=3), Counter(int_type=1), (_LETTER,)),
+        RowRun("gs://bucket/scratch/a", 1, 2, 3, 4),
+    ],
+)
+def test_side_inputs_survive_the_coder_that_dataflow_has_for_all_of_them(value: Any) -> None:
+    coder = FastPrimitivesCoder()
+    decoded = coder.decode(coder.encode(value))
+    assert (type(decoded), decoded) == (type(value), value)
 
 
 def test_a_view_of_a_block_is_encoded_like_its_bytes_and_measured_without_that() -> None:

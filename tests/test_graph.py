@@ -1,57 +1,124 @@
 """The graphs that are submitted: what is in which windows, and what updates of jobs need."""
 
-import graph
+from typing import Any
+
 import pytest
 
+pytest.importorskip("apache_beam.runners.dataflow.dataflow_runner", reason="extra gcp is missing")
+import graph
+
 _SLIDING = "beam:window_fn:sliding_windows:v1"
-_EVERY = pytest.mark.parametrize("name", graph.NAMES)
+_EVERY = pytest.mark.parametrize("name", graph.CALLS)
+
+_NUMBER = "beam:coder:varint:v1"
+_SUM, _SUMS = "DurationSumCoder", ["beam:coder:iterable:v1", "DurationSumCoder"]
+_MEAN, _DATED_MEAN = "MeanDurationCoder", ["beam:coder:kv:v1", _NUMBER, "MeanDurationCoder"]
+
+
+def _built(name: str) -> graph.Graph:
+    return graph.built(*graph.CALLS[name])
+
+
+def _value_coder(coder: Any) -> Any:
+    kind, _key, value = coder
+    assert kind == "beam:coder:kv:v1"
+    return value
 
 
 @_EVERY
 def test_nothing_that_an_update_minds_has_changed(name: str) -> None:
-    before, now = graph.accepted(name), graph.built(name)
-    changes = [f"gone: {label}" for label in before.keys() - now.keys()]
-    changes += [f"new: {label}" for label in now.keys() - before.keys()]
-    changes += [
-        f"changed: {label}: {key}, from {before[label].get(key)} to {now[label].get(key)}"
-        for label in before.keys() & now.keys()
-        for key in before[label].keys() | now[label].keys()
-        if before[label].get(key) != now[label].get(key)
-    ]
+    changes = graph.changes(graph.accepted(name), _built(name))
     assert not changes, "jobs that run may not be updated (see tests/graph.py): " + "\n".join(
-        sorted(changes)
+        changes
     )
 
 
-@_EVERY
-def test_events_do_not_enter_sliding_windows(name: str) -> None:
-    collections = [
-        collection for step in graph.built(name).values() for collection in step["gives"].values()
+@pytest.mark.parametrize(
+    ("option", "step", "changed"),
+    [
+        ("--window_size=11", "MovingAverage/Live/Windows/SlidingWindows", "window parameters"),
+        ("--allowed_lateness_seconds=1", "MovingAverage/Live/Panes/FixedWindows", "3601000"),
+    ],
+)
+def test_what_changes_the_windows_of_a_running_job_is_told(
+    option: str, step: str, changed: str
+) -> None:
+    name = option.partition("=")[0]
+    call = graph.CALLS["streaming-to-topics"]
+    others = [each for each in call if not each.startswith(name)]
+    changes = graph.changes(_built("streaming-to-topics"), graph.built(*others, option))
+    (found,) = [each for each in changes if each.startswith(f"changed: {step}: gives")]
+    assert changed in found
+
+
+def test_a_step_that_comes_goes_or_is_another_is_told() -> None:
+    before: graph.Graph = {"Parse": {"does": "x"}, "Sum": {"state": {"sum": "A"}}}
+    now: graph.Graph = {"Read": {"does": "x"}, "Sum": {"state": {"sum": "B"}, "timers": ["end"]}}
+    assert graph.changes(before, now) == [
+        "changed: Sum: state, from {'sum': 'A'} to {'sum': 'B'}",
+        "changed: Sum: timers, from None to ['end']",
+        "gone: Parse",
+        "new: Read",
     ]
-    in_sliding_windows = {str(each["coder"]) for each in collections if each["windows"] == _SLIDING}
-    assert bool(in_sliding_windows) == (name != "batch")
-    for coder in in_sliding_windows:
-        assert "ChunkCoder" not in coder
-        assert "MinuteSumsCoder" not in coder
 
 
 @_EVERY
-def test_lines_are_not_gathered_by_key(name: str) -> None:
-    gathered = {
-        label: str(collection["coder"])
-        for label, step in graph.built(name).items()
-        if step["does"] == "beam:transform:group_by_key:v1"
-        for collection in step["gives"].values()
+def test_panes_enter_sliding_windows_and_events_do_not(name: str) -> None:
+    coders = {
+        label: _value_coder(collection["coder"])
+        for label, step in _built(name).items()
+        for collection in step.get("gives", {}).values()
+        if collection["windows"] == _SLIDING
     }
-    assert any(
-        "DurationSumCoder" in coder or "MinuteSumsCoder" in coder for coder in gathered.values()
-    )
-    assert not [label for label, coder in gathered.items() if "ChunkCoder" in coder]
+    entered = [coder for label, coder in coders.items() if label.endswith("/SlidingWindows")]
+    assert entered == ([] if name == "batch" else [_SUM])
+    for label, coder in coders.items():
+        assert coder in (_SUM, _SUMS, _MEAN, _DATED_MEAN), label
+
+
+# What goes from worker to worker, by the step that it is brought together for.
+_SHUFFLED: dict[str, dict[str, Any]] = {
+    "batch": {
+        "AddUp/Sum/CombinePerKey/GroupByKey": "TallyCoder",
+        "MovingAverage/Gather": "MinuteSumsCoder",
+    },
+    "batch-by-windows": {
+        "AddUp/Sum/CombinePerKey/GroupByKey": "TallyCoder",
+        "MovingAverage/Panes/Sum/GroupByKey": _SUM,
+        "MovingAverage/Windows/Mean/GroupByKey": _SUM,
+        "MovingAverage/Gather": _DATED_MEAN,
+    },
+    "streaming-to-topics": {
+        # The lines themselves, since each chunk is told the watermark that it came at.
+        "ParseEvents/StampArrival/Stamp": "ChunkCoder",
+        "MovingAverage/Live/Panes/Sum/GroupByKey": _SUM,
+        "MovingAverage/Live/Windows/Mean/GroupByKey": _SUM,
+        "MovingAverage/Live/EmptyRows/Wait": _NUMBER,
+        "MovingAverage/Live/Revise/Revise": _DATED_MEAN,
+    },
+}
+_SHUFFLED["streaming-to-folder"] = {
+    **_SHUFFLED["streaming-to-topics"],
+    "WriteRows/Gather": "beam:coder:bytes:v1",
+}
+
+
+@_EVERY
+def test_what_is_shuffled_is_already_added_up(name: str) -> None:
+    shuffled = {
+        label: _value_coder(coder)
+        for label, step in _built(name).items()
+        if "state" in step or step["does"] == "beam:transform:group_by_key:v1"
+        for coder in step["takes"].values()
+    }
+    tasks = shuffled.pop("FindInputs/Spread/ReshufflePerKey/GroupByKey", None)
+    assert ("ReadTaskCoder" in str(tasks)) == name.startswith("batch")
+    assert shuffled == _SHUFFLED[name]
 
 
 @_EVERY
 def test_a_step_that_has_state_says_how_it_is_encoded(name: str) -> None:
-    for label, step in graph.built(name).items():
-        for coder in step.get("state", {}).values():
+    for label, step in _built(name).items():
+        for coder in (*step.get("state", {}).values(), step.get("accumulator", "")):
             assert "Pickle" not in str(coder), label
-        assert "Pickle" not in str(step.get("accumulator", "")), label
+            assert "FastPrimitives" not in str(coder), label
