@@ -1,7 +1,7 @@
 """The flex templates, made from the options of the command: this file, run, writes them.
 
-For batch and for streaming each: the metadata, which `gcloud dataflow flex-template build` takes,
-and the container spec that it makes of them, for who has no gcloud at hand.
+For batch and for streaming each: the container spec, which is what the service launches, once the
+image has its name in it; and the metadata alone, which `gcloud dataflow flex-template build` takes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Any
 from pipeline.options import own_options
 
 FOLDER = Path(__file__).parent
-_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/unbabel-cli:VERSION"
+
+# What stands in the specs for the name of the image.
+IMAGE = "IMAGE"
 
 _BUCKET_PATH = r"^gs:\/\/[^\n\r]+$"
+_FILE_PATH = r"^gs:\/\/[^\n\r\/]+\/[^\n\r]*[^\n\r\/]$"
 _FOLDER_PATH = r"^gs:\/\/[^\n\r]+\/$"
 _SUBSCRIPTION = r"^projects\/[^\n\r\/]+\/subscriptions\/[^\n\r\/]+$"
 _TOPIC = r"^projects\/[^\n\r\/]+\/topics\/[^\n\r\/]+$"
@@ -27,9 +30,9 @@ _LABELS: dict[str, tuple[str, str, str | None]] = {
     "input_file": ("Log files", "GCS_READ_FILE", _BUCKET_PATH),
     "input_subscription": ("Subscription to the events", "PUBSUB_SUBSCRIPTION", _SUBSCRIPTION),
     "window_size": ("Window in minutes", "NUMBER", _NUMBER),
-    "output_file": ("File of the rows", "GCS_WRITE_FILE", _BUCKET_PATH),
+    "output_file": ("File of the rows", "GCS_WRITE_FILE", _FILE_PATH),
     "output_topic": ("Topic of the rows", "PUBSUB_TOPIC", _TOPIC),
-    "rejected_file": ("File of the dead letters", "GCS_WRITE_FILE", _BUCKET_PATH),
+    "rejected_file": ("File of the dead letters", "GCS_WRITE_FILE", _FILE_PATH),
     "rejected_topic": ("Topic of the dead letters", "PUBSUB_TOPIC", _TOPIC),
     "late_topic": ("Topic of late events", "PUBSUB_TOPIC", _TOPIC),
     "max_rejected": ("Rejected lines that are allowed", "TEXT", None),
@@ -64,6 +67,16 @@ _STREAMING_ONLY = {
     *("late_topic", "allowed_lateness_seconds", "max_future_seconds"),
 }
 _REQUIRED = {"input_file", "input_subscription", "window_size"}
+
+# Beam's own option, without which workers would start in an image that has no package in it.
+_WORKER_IMAGE = {
+    "name": "sdk_container_image",
+    "label": "Image of the workers",
+    "helpText": "The image of this template: it launches the job, and its workers run in it",
+    "isOptional": False,
+    "paramType": "TEXT",
+    "regexes": [r"^\S+$"],
+}
 
 # Where the help of the option is about this machine.
 _HELP = {
@@ -113,13 +126,13 @@ def metadata(mode: str) -> dict[str, Any]:
         for name, action in options.items()
         if name not in LEFT_OUT | others
     ]
-    return {**about, "parameters": parameters}
+    return {**about, "parameters": [_WORKER_IMAGE, *parameters]}
 
 
 def container_spec(mode: str) -> dict[str, Any]:
-    """What the service launches, with the name of an image still to be put in."""
+    """What the service launches, with the name of the image still to be put in."""
     return {
-        "image": _IMAGE,
+        "image": IMAGE,
         "sdkInfo": {"language": "PYTHON"},
         "metadata": metadata(mode),
     }

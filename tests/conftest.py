@@ -1,4 +1,4 @@
-"""Services to test against: started once, on loopback, and ended by their process."""
+"""Services to test against, started once, on loopback, ended by their process; and checkouts."""
 
 import ctypes
 import os
@@ -9,7 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import offline
 import pytest
 
 from pipeline import prism
@@ -87,3 +89,17 @@ def pubsub_emulator() -> Iterator[tuple[str, str]]:
     with _service([binary], "pubsub=") as addresses:
         pubsub, _, messages = addresses.partition(" messages=")
         yield pubsub, messages
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Iterator[offline.Checkout]:
+    """The package as it is installed, without what a checkout has beside it, off the network."""
+    with offline.refusing(tmp_path) as package:
+        yield package
+
+
+@pytest.fixture
+def checkout(package: offline.Checkout) -> offline.Checkout:
+    """A checkout, off the network."""
+    package.add_files_of_the_project()
+    return package

@@ -2,10 +2,11 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from google.cloud.dataflow_v1beta3 import Job
@@ -22,6 +23,7 @@ class FakeDataflow:
         state: how each job that it is given ends.
         error: what is told of that, if anything.
         counters: what each job has counted, by the class of the transform and the name.
+        distributions: the values that it has told, likewise.
     """
 
     running: Sequence[str] = ()
@@ -29,9 +31,21 @@ class FakeDataflow:
     state: str = "JOB_STATE_DONE"
     error: str | None = None
     counters: Mapping[type, Mapping[str, int]] = field(default_factory=dict)
+    distributions: Mapping[type, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     endpoint: str = ""
     requests: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
+
+    def options(self, folder: Path) -> list[str]:
+        """Options that submit to it, and stage files in new folders of this machine."""
+        # Beam does not make them, and tries again and again.
+        staging, temp = folder / "staging", folder / "temp"
+        staging.mkdir()
+        temp.mkdir()
+        return [
+            *(f"--dataflow_endpoint={self.endpoint}", "--no_auth"),
+            *(f"--staging_location={staging}", f"--temp_location={temp}"),
+        ]
 
 
 @contextmanager
@@ -53,7 +67,9 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
             elif path.endswith("/messages"):
                 self._answer({"jobMessages": _messages(service.error)})
             elif path.endswith("/metrics"):
-                self._answer({"metrics": [*_metrics(service.counters)]})
+                counters = _metrics(service.counters, "scalar", lambda count: count)
+                values = _metrics(service.distributions, "distribution", _distribution)
+                self._answer({"metrics": [*counters, *values]})
             else:
                 self._answer({"id": "job-1", "currentState": service.state})
 
@@ -89,16 +105,20 @@ def _messages(error: str | None) -> list[dict[str, str]]:
     return [{"id": "message-1", "messageText": error, **about}]
 
 
-def _metrics(counters: Mapping[type, Mapping[str, int]]) -> Iterator[dict[str, Any]]:
-    for transform, counts in counters.items():
+def _metrics(
+    metrics: Mapping[type, Mapping[str, Any]], kind: str, shown: Callable[[Any], Any]
+) -> Iterator[dict[str, Any]]:
+    for transform, values in metrics.items():
         namespace = f"{transform.__module__}.{transform.__name__}"
-        for name, count in counts.items():
+        for name, value in values.items():
             for tentative in ({}, {"tentative": "true"}):
                 context = {"namespace": namespace, "step": "s1", **tentative}
-                yield {
-                    "name": {"origin": "user", "name": name, "context": context},
-                    "scalar": count,
-                }
+                about = {"origin": "user", "name": name, "context": context}
+                yield {"name": about, kind: shown(value)}
+
+
+def _distribution(values: Sequence[int]) -> dict[str, int]:
+    return {"count": len(values), "sum": sum(values), "min": min(values), "max": max(values)}
 
 
 def _job(name: str, state: str) -> dict[str, str]:

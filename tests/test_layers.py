@@ -150,7 +150,7 @@ def test_every_step_has_a_label_of_words(plan: Any) -> None:
 
 _LIVE_STEPS = """
     Lines
-    ParseEvents ParseEvents/StampArrival ParseEvents/StampArrival/Shards
+    ParseEvents ParseEvents/StampArrival ParseEvents/StampArrival/Once
     ParseEvents/StampArrival/Start ParseEvents/StampArrival/GlobalWindow
     ParseEvents/StampArrival/Shard ParseEvents/StampArrival/Flatten ParseEvents/StampArrival/Stamp
     ParseEvents/Parse ParseEvents/AllowLateness

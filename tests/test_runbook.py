@@ -1,0 +1,333 @@
+"""The commands of deploy/README.md do, in their order, what the page says."""
+
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from copies import CHECKOUT
+from offline import Checkout
+
+pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is not installed")
+from fake_dataflow import FakeDataflow, job_of, serving
+
+from pipeline.errors import ExitCode
+from pipeline.run import run
+
+_RUNBOOK = (CHECKOUT / "deploy" / "README.md").read_text()
+_SCRIPT = "\n".join(re.findall(r"^```bash\n(.*?)^```$", _RUNBOOK, re.DOTALL | re.MULTILINE))
+_DIGEST = "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli@sha256:0123"
+
+# Notes how it was called, and says what the commands that follow need to hear.
+_STAND_IN = f"""#!{sys.executable}
+import json, os, sys
+call = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+given = sys.stdin.read() if "-" in call else ""
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps([call, given]) + "\\n")
+if call[0] == "git" and call[1] == "describe":
+    print("v1")
+elif call[:2] == ["docker", "inspect"]:
+    print("{_DIGEST}")
+elif call[1:4] == ["dataflow", "jobs", "list"]:
+    print("job-1")
+elif call[1:3] == ["storage", "cat"]:
+    day = os.environ["DAY"]
+    print(f'{{{{"date": "{{day}} 00:00:00"}}}}\\n{{{{"date": "2000-01-01 00:00:00"}}}}')
+"""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A command that was called: its words, and what it was given on standard input."""
+
+    words: list[str]
+    given: str
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[_Call]:
+    """What all commands of the page, one after the other, have called."""
+    folder = tmp_path_factory.mktemp("stand-ins")
+    for name in ("gcloud", "docker", "git", "python"):
+        (folder / name).write_text(_STAND_IN)
+        (folder / name).chmod(0o755)
+    noted = folder / "calls"
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", _SCRIPT],
+        cwd=CHECKOUT,
+        env={**os.environ, "PATH": f"{folder}:/usr/bin:/bin", "CALLS": str(noted)},
+        check=True,
+        timeout=60,
+    )
+    return [_Call(*json.loads(line)) for line in noted.read_text().splitlines()]
+
+
+def _calls_of(calls: list[_Call], *words: str) -> list[_Call]:
+    return [call for call in calls if tuple(call.words[: len(words)]) == words]
+
+
+def _launches(calls: list[_Call]) -> dict[str, "_Launch"]:
+    found = [_Launch(call.words[4:]) for call in _calls_of(calls, *_RUN)]
+    return {launch.name: launch for launch in found}
+
+
+_RUN = ("gcloud", "dataflow", "flex-template", "run")
+
+
+class _Launch:
+    """A launch of a template, as `gcloud` was asked for it."""
+
+    def __init__(self, words: list[str]) -> None:
+        parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+        parser.add_argument("job")
+        for flag in ("template-file-gcs-location", "region", "parameters", *_OPTIONS_OF_FLAGS):
+            parser.add_argument(f"--{flag}", required=True)
+        parser.add_argument("--update", action="store_true")
+        self._asked = vars(parser.parse_args(words))
+        self.is_update = bool(self._asked["update"])
+        self.name = self._asked["job"] + (" again" if self.is_update else "")
+        self.template = self._asked["template_file_gcs_location"]
+        separator, text = ",", self._asked["parameters"]
+        if text.startswith("^"):
+            _, separator, text = text.split("^", 2)
+        self.parameters = dict(each.split("=", 1) for each in text.split(separator))
+
+    @property
+    def mode(self) -> str:
+        return "streaming" if "input_subscription" in self.parameters else "batch"
+
+    def arguments(self) -> list[str]:
+        """What the launcher in the image makes of it."""
+        flags = {
+            option: self._asked[flag.replace("-", "_")]
+            for flag, option in _OPTIONS_OF_FLAGS.items()
+        }
+        return [
+            *(f"--{name}={value}" for name, value in {**self.parameters, **flags}.items()),
+            *("--runner=DataflowRunner", "--project=my-project", "--region=europe-west1"),
+            f"--job_name={self._asked['job']}",
+            *(["--update"] if self.is_update else []),
+        ]
+
+
+# As the service passes them on to the launcher.
+_OPTIONS_OF_FLAGS = {
+    "service-account-email": "service_account_email",
+    "staging-location": "staging_location",
+    "temp-location": "temp_location",
+    "max-workers": "max_num_workers",
+}
+
+
+def _day(calls: list[_Call]) -> str:
+    (name,) = [name for name in _launches(calls) if name.startswith("day-")]
+    return name.removeprefix("day-")
+
+
+def test_it_launches_a_day_a_day_again_a_stream_and_its_update(calls: list[_Call]) -> None:
+    day = _day(calls)
+    assert [*_launches(calls)] == [f"day-{day}", "live", f"again-{day}", "live again"]
+
+
+def test_templates_are_those_that_were_uploaded_with_the_image_by_its_digest(
+    calls: list[_Call],
+) -> None:
+    uploaded = {
+        call.words[-1]: json.loads(call.given)
+        for call in _calls_of(calls, "gcloud", "storage", "cp", "-")
+        if "/templates/" in call.words[-1]
+    }
+    assert [template["image"] for template in uploaded.values()] == [_DIGEST, _DIGEST]
+    for launch in _launches(calls).values():
+        template = uploaded[launch.template]
+        assert launch.parameters["sdk_container_image"] == _DIGEST
+        known = {each["name"]: each for each in template["metadata"]["parameters"]}
+        assert launch.parameters.keys() <= known.keys()
+        required = {name for name, each in known.items() if not each["isOptional"]}
+        assert required <= launch.parameters.keys()
+        for name, value in launch.parameters.items():
+            for regex in known[name].get("regexes", []):
+                assert re.search(regex, value), name
+
+
+def test_a_template_refuses_what_the_command_would_refuse(calls: list[_Call]) -> None:
+    (batch, _) = [
+        json.loads(call.given)
+        for call in _calls_of(calls, "gcloud", "storage", "cp", "-")
+        if "/templates/" in call.words[-1]
+    ]
+    (output,) = [each for each in batch["metadata"]["parameters"] if each["name"] == "output_file"]
+    (regex,) = output["regexes"]
+    for path in ("rows.json", "gs://bucket", "gs://bucket/", "gs://bucket/rows/"):
+        assert not re.search(regex, path)
+
+
+def test_the_rows_of_a_day_are_kept_and_those_of_its_neighbours_are_not(
+    calls: list[_Call],
+) -> None:
+    day = _day(calls)
+    (kept,) = [call for call in calls if call.words[-1].endswith(f"/rows/{day}.json")]
+    assert kept.given == f'{{"date": "{day} 00:00:00"}}\n'
+
+
+_NAMES = ("day", "live", "again", "live again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_launched_template_describes_its_job(
+    name: str, calls: list[_Call], checkout: Checkout, tmp_path: Path
+) -> None:
+    launches = _launches(calls)
+    launch = launches[name if "live" in name else f"{name}-{_day(calls)}"]
+    # The service takes the job from the file that the launcher is told to write.
+    job_file = tmp_path / "job.json"
+    with serving(FakeDataflow(running=["live"])) as service:
+        done = checkout.run(
+            *(each for each in launch.arguments() if not each.startswith(_PLACES)),
+            *service.options(tmp_path),
+            f"--template_location={job_file}",
+            command=("unbabel_cli.py",),
+        )
+    assert done.returncode == 0, done.stderr
+    assert service.jobs == []
+    job = job_of(job_file.read_bytes())
+    assert job["type"] == f"JOB_TYPE_{launch.mode.upper()}"
+    assert job.get("replaceJobId") == ("id-of-live" if launch.is_update else None)
+    environment = job["environment"]
+    account = "unbabel-worker@my-project.iam.gserviceaccount.com"
+    assert environment["serviceAccountEmail"] == account
+    (pool,) = environment["workerPools"]
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 4
+    images = [each["containerImage"] for each in pool["sdkHarnessContainerImages"]]
+    assert images == [_DIGEST]
+    assert checkout.connections() == ""
+
+
+_PLACES = ("--staging_location=", "--temp_location=")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["day", "live", "again"])
+def test_a_launch_passes_the_checks_of_its_places(
+    name: str, calls: list[_Call], checkout: Checkout
+) -> None:
+    # Beam does not look at buckets where the service is a stand-in.
+    launch = _launches(calls)[name if name == "live" else f"{name}-{_day(calls)}"]
+    done = checkout.run(*launch.arguments(), "--dry_run=True", command=("unbabel_cli.py",))
+    assert done.returncode == 0, done.stderr
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+def test_the_call_from_a_checkout_submits_a_job(
+    calls: list[_Call], checkout: Checkout, tmp_path: Path
+) -> None:
+    (call,) = _calls_of(calls, "python", "-m", "pipeline")
+    with serving(FakeDataflow()) as service:
+        done = checkout.run(
+            *(each for each in call.words[3:] if not each.startswith(_PLACES)),
+            *service.options(tmp_path),
+        )
+    assert done.returncode == 0, done.stderr
+    (job,) = service.jobs
+    assert job["type"] == "JOB_TYPE_BATCH"
+    assert checkout.connections() == ""
+
+
+def test_alerts_name_their_metrics_and_the_jobs_that_are_launched(calls: list[_Call]) -> None:
+    policies = _calls_of(calls, "gcloud", "monitoring", "policies", "create")
+    flags = [dict(word.split("=", 1) for word in call.words[4:]) for call in policies]
+    assert len(flags) > 1
+    for policy in flags:
+        json.loads(policy["--aggregation"])
+        assert re.fullmatch(r"> \d+", policy["--if"])
+        found = dict(re.findall(r'([\w.]+)="([^"]+)"', policy["--condition-filter"]))
+        assert re.fullmatch(r"(dataflow|pubsub)\.googleapis\.com/\w+/\w+", found["metric.type"])
+        assert found.get("resource.label.job_name", "live") == "live"
+        assert found.get("resource.label.subscription_id", "events") in _topics(calls)
+
+
+def _topics(calls: list[_Call]) -> set[str]:
+    return {call.words[4] for call in _calls_of(calls, "gcloud", "pubsub", "topics", "create")}
+
+
+def test_every_topic_has_a_subscription_and_every_topic_of_a_launch_is_there(
+    calls: list[_Call],
+) -> None:
+    subscribed = _calls_of(calls, "gcloud", "pubsub", "subscriptions", "create")
+    assert {call.words[4] for call in subscribed} == _topics(calls)
+    live = _launches(calls)["live"].parameters
+    named = {
+        value.rpartition("/")[2]
+        for name, value in live.items()
+        if name.endswith(("_topic", "_subscription"))
+    }
+    assert named == _topics(calls)
+
+
+# ---------------------------------------------------------------------------------------------
+# A day again
+
+_DAYS = [f"2026-11-{day:02}" for day in range(1, 9)]
+
+
+def _line(day: str, minute: int, client: str) -> str:
+    event = {
+        "timestamp": f"{day} {minute // 60:02}:{minute % 60:02}:30",
+        "translation_id": "5aa5b2f39f7254a75aa5",
+        "source_language": "en",
+        "target_language": "fr",
+        "client_name": client,
+        "event_name": "translation_delivered",
+        "nr_words": 30,
+        "duration": minute,
+    }
+    return json.dumps(event) + "\n"
+
+
+def _rows(folder: Path, days: Sequence[str], *options: str) -> list[str]:
+    inputs = ",".join(f"{folder}/{day}.json" for day in days)
+    output = folder / "rows.json"
+    options = (*options, "--window_size=90", "--group_by=client_name", "--empty_value=null")
+    assert run([f"--input_file={inputs}", f"--output_file={output}", *options]) == ExitCode.DONE
+    return output.read_text().splitlines()
+
+
+def _rows_of(day: str, rows: Sequence[str]) -> list[str]:
+    return [row for row in rows if row.startswith(f'{{"date": "{day} ')]
+
+
+def test_a_day_with_its_neighbours_has_the_rows_that_all_days_give_it(
+    calls: list[_Call], tmp_path: Path
+) -> None:
+    chosen = random.Random(7)
+    for number, day in enumerate(_DAYS):
+        # One client is there on all days, to the last minutes of each, the other now and then.
+        lines = [
+            _line(day, minute, "usual") for minute in (0, *chosen.sample(range(1440), 30), 1439)
+        ]
+        if number in (1, 4, 5):
+            lines += [_line(day, minute, "rare") for minute in chosen.sample(range(1440), 2)]
+        (tmp_path / f"{day}.json").write_text("".join(lines))
+    asked = _launches(calls)[f"again-{_day(calls)}"].parameters
+    options = [f"--{name}={asked[name]}" for name in ("until", "max_gap_minutes")]
+    in_all = _rows(tmp_path, _DAYS, *options)
+    for before, day, after in zip(_DAYS, _DAYS[1:], _DAYS[2:], strict=False):
+        expected = _rows_of(day, in_all)
+        found = _rows_of(day, _rows(tmp_path, [before, day, after], *options))
+        missing = [row for row in expected if row not in found]
+        assert found == [row for row in expected if row not in missing]
+        # The one before a long silence, of a client each.
+        assert len(missing) <= 2
+        assert all(row.endswith("null}") for row in missing)
+        alone = _rows_of(day, _rows(tmp_path, [day], *options))
+        assert not set(expected) - set(missing) <= set(alone)
