@@ -20,7 +20,7 @@ class FakeDataflow:
     Attributes:
         running: the names of jobs that run already.
         queued: the names of those that wait.
-        state: how each job that it is given ends.
+        state: the one in which each job that it is given is found.
         error: what is told of that, if anything.
         counters: what each job has counted, by the class of the transform and the name.
         distributions: the values that it has told, likewise.
@@ -50,7 +50,7 @@ class FakeDataflow:
 
 @contextmanager
 def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
-    """Serves; every job that it is given ends at once."""
+    """Serves; every job that it is given is in its last state at once."""
 
     class _Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -72,6 +72,9 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
                 self._answer({"metrics": [*counters, *values]})
             else:
                 self._answer({"id": "job-1", "currentState": service.state})
+
+        def do_PUT(self) -> None:
+            self._answer({"id": "job-1", "currentState": "JOB_STATE_CANCELLED"})
 
         def _answer(self, answer: dict[str, Any]) -> None:
             service.requests.append((self.command, self.path))

@@ -56,7 +56,19 @@ class Checkout:
         self, *arguments: str, command: tuple[str, ...] = ("-m", "pipeline")
     ) -> subprocess.CompletedProcess[str]:
         """Runs Python with a command, by default that of the package, and its arguments."""
-        return subprocess.run(
+        process = self.start(*arguments, command=command)
+        try:
+            # What waits for a service waits for minutes.
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def start(
+        self, *arguments: str, command: tuple[str, ...] = ("-m", "pipeline")
+    ) -> subprocess.Popen[str]:
+        """Starts the same, and does not wait for its end."""
+        return subprocess.Popen(
             [sys.executable, *command, *arguments],
             cwd=self.folder,
             env={
@@ -68,11 +80,9 @@ class Checkout:
                 **dict.fromkeys(("grpc_proxy", "https_proxy", "http_proxy"), self._proxy),
                 "no_proxy": "localhost,127.0.0.1,::1",
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            # What waits for a service waits for minutes.
-            timeout=60,
         )
 
     def connections(self) -> str:

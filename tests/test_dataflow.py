@@ -1,6 +1,7 @@
 """A Dataflow job is built from a checkout without a network, or the message says what to pass."""
 
 import json
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,23 @@ def test_a_batch_job_is_left_to_the_service_when_detached(
     assert done.returncode == 0, done.stderr
     assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
     assert [method for method, _ in service.requests] == ["POST"]
+
+
+@pytest.mark.slow
+def test_who_stops_waiting_leaves_the_job_to_the_service(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    with serving(FakeDataflow(state="JOB_STATE_RUNNING")) as service:
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        with checkout.start(*call, *service.options(tmp_path)) as waiting:
+            try:
+                assert any(line.startswith("job job-1: ") for line in waiting.stderr)
+                waiting.send_signal(signal.SIGINT)
+                assert waiting.wait(timeout=60) == 130
+            finally:
+                waiting.kill()
+            assert waiting.stderr.read() == ""
+    assert {method for method, _ in service.requests} <= {"POST", "GET"}
 
 
 @pytest.mark.slow
