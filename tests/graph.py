@@ -27,6 +27,10 @@ GRAPHS = Path(__file__).parent / "graphs"
 _PICKLED_CODER = "beam:coder:pickled_python:v1"
 _COMBINE = "beam:transform:combine"
 _PARDO = "beam:transform:pardo:v1"
+_PUBSUB = {
+    "beam:transform:pubsub_read:v1": proto.PubSubReadPayload,
+    "beam:transform:pubsub_write:v1": proto.PubSubWritePayload,
+}
 
 _JOB = (
     *("--runner=DataflowRunner", "--dry_run=True", "--sdk_container_image=image"),
@@ -38,6 +42,7 @@ _BATCH = (
 )
 _STREAMING = (
     *("--input_subscription=projects/my-project/subscriptions/events", "--id_label=id"),
+    "--timestamp_attribute=at",
     *("--rejected_topic=projects/my-project/topics/rejected", "--group_by=client_name"),
     *("--late_topic=projects/my-project/topics/late", "--window_size=10"),
 )
@@ -110,6 +115,9 @@ class _Reader:
             }
             found["timers"] = sorted(payload.timer_family_specs)
             found["side inputs"] = sorted(payload.side_inputs)
+        if step.spec.urn in _PUBSUB:
+            payload = _PUBSUB[step.spec.urn].FromString(step.spec.payload)
+            found["of"] = json_format.MessageToDict(payload)
         if step.spec.urn.startswith(_COMBINE):
             combine = proto.CombinePayload.FromString(step.spec.payload)
             found["accumulator"] = self._coder(combine.accumulator_coder_id)
