@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from copies import CHECKOUT
@@ -24,6 +25,16 @@ from pipeline.run import run
 _RUNBOOK = (CHECKOUT / "deploy" / "README.md").read_text()
 _SCRIPT = "\n".join(re.findall(r"^```bash\n(.*?)^```$", _RUNBOOK, re.DOTALL | re.MULTILINE))
 _DIGEST = "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli@sha256:0123"
+
+_RUN = ("gcloud", "dataflow", "flex-template", "run")
+# As the service passes them on to the launcher.
+_OPTIONS_OF_FLAGS = {
+    "service-account-email": "service_account_email",
+    "staging-location": "staging_location",
+    "temp-location": "temp_location",
+    "max-workers": "max_num_workers",
+}
+_PLACES = ("--staging_location=", "--temp_location=")
 
 # Notes how it was called, and says what the commands that follow need to hear.
 _STAND_IN = f"""#!{sys.executable}
@@ -79,9 +90,6 @@ def _launches(calls: list[_Call]) -> dict[str, "_Launch"]:
     return {launch.name: launch for launch in found}
 
 
-_RUN = ("gcloud", "dataflow", "flex-template", "run")
-
-
 class _Launch:
     """A launch of a template, as `gcloud` was asked for it."""
 
@@ -118,13 +126,12 @@ class _Launch:
         ]
 
 
-# As the service passes them on to the launcher.
-_OPTIONS_OF_FLAGS = {
-    "service-account-email": "service_account_email",
-    "staging-location": "staging_location",
-    "temp-location": "temp_location",
-    "max-workers": "max_num_workers",
-}
+def _templates(calls: list[_Call]) -> dict[str, dict[str, Any]]:
+    return {
+        call.words[-1]: json.loads(call.given)
+        for call in _calls_of(calls, "gcloud", "storage", "cp", "-")
+        if "/templates/" in call.words[-1]
+    }
 
 
 def _day(calls: list[_Call]) -> str:
@@ -140,11 +147,7 @@ def test_it_launches_a_day_a_day_again_a_stream_and_its_update(calls: list[_Call
 def test_templates_are_those_that_were_uploaded_with_the_image_by_its_digest(
     calls: list[_Call],
 ) -> None:
-    uploaded = {
-        call.words[-1]: json.loads(call.given)
-        for call in _calls_of(calls, "gcloud", "storage", "cp", "-")
-        if "/templates/" in call.words[-1]
-    }
+    uploaded = _templates(calls)
     assert [template["image"] for template in uploaded.values()] == [_DIGEST, _DIGEST]
     for launch in _launches(calls).values():
         template = uploaded[launch.template]
@@ -159,11 +162,7 @@ def test_templates_are_those_that_were_uploaded_with_the_image_by_its_digest(
 
 
 def test_a_template_refuses_what_the_command_would_refuse(calls: list[_Call]) -> None:
-    (batch, _) = [
-        json.loads(call.given)
-        for call in _calls_of(calls, "gcloud", "storage", "cp", "-")
-        if "/templates/" in call.words[-1]
-    ]
+    batch = _templates(calls)["gs://my-project-deliveries/templates/batch-v1.json"]
     (output,) = [each for each in batch["metadata"]["parameters"] if each["name"] == "output_file"]
     (regex,) = output["regexes"]
     for path in ("rows.json", "gs://bucket", "gs://bucket/", "gs://bucket/rows/"):
@@ -178,11 +177,8 @@ def test_the_rows_of_a_day_are_kept_and_those_of_its_neighbours_are_not(
     assert kept.given == f'{{"date": "{day} 00:00:00"}}\n'
 
 
-_NAMES = ("day", "live", "again", "live again")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("name", ["day", "live", "again", "live again"])
 def test_a_launched_template_describes_its_job(
     name: str, calls: list[_Call], checkout: Checkout, tmp_path: Path
 ) -> None:
@@ -210,9 +206,6 @@ def test_a_launched_template_describes_its_job(
     images = [each["containerImage"] for each in pool["sdkHarnessContainerImages"]]
     assert images == [_DIGEST]
     assert checkout.connections() == ""
-
-
-_PLACES = ("--staging_location=", "--temp_location=")
 
 
 @pytest.mark.slow
