@@ -1,15 +1,19 @@
 """What deploy/ holds is made from the options and the lock, and is what the service takes."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is not installed")
 from google.cloud.dataflow_v1beta3 import types
 from google.protobuf import json_format
+from googleapiclient.discovery_cache import get_static_doc
+from jsonschema import Draft202012Validator
 
 _DEPLOY = Path(__file__).parents[1] / "deploy"
 sys.path.insert(0, str(_DEPLOY))
@@ -29,6 +33,37 @@ def test_google_s_own_messages_take_the_templates(mode: str) -> None:
     spec = json_format.ParseDict(template.container_spec(mode), types.ContainerSpec()._pb)
     metadata = json_format.ParseDict(template.metadata(mode), types.TemplateMetadata()._pb)
     assert spec.metadata == metadata
+
+
+def _schema(name: str) -> dict[str, Any]:
+    """A JSON schema of what Google's API takes, unknown fields refused."""
+    published = json.loads(get_static_doc("dataflow", "v1b3"))["schemas"]
+    return {
+        "$defs": {each: _strict(schema) for each, schema in published.items()},
+        "$ref": f"#/$defs/{name}",
+    }
+
+
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        return {"$ref": f"#/$defs/{schema['$ref']}"}
+    made = {key: schema[key] for key in ("type", "enum") if key in schema}
+    if "items" in schema:
+        made["items"] = _strict(schema["items"])
+    if "properties" in schema:
+        made["properties"] = {key: _strict(each) for key, each in schema["properties"].items()}
+        made["additionalProperties"] = False
+    return made
+
+
+@_MODES
+def test_the_schema_of_google_s_api_takes_the_templates(mode: str) -> None:
+    spec = template.container_spec(mode)
+    takes_specs = Draft202012Validator(_schema("ContainerSpec"))
+    takes_specs.validate(spec)
+    Draft202012Validator(_schema("TemplateMetadata")).validate(template.metadata(mode))
+    assert not takes_specs.is_valid({**spec, "images": []})
+    assert not takes_specs.is_valid({**spec, "metadata": {"parameters": [{"paramType": "PATH"}]}})
 
 
 @_MODES
