@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from urllib.parse import urlparse
 
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    SetupOptions,
     StandardOptions,
     TestOptions,
+    WorkerOptions,
 )
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from pipeline import files
 from pipeline.errors import OptionError
@@ -27,8 +31,8 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
         paths: what the workers read and write, each after the option that names it.
 
     Raises:
-        OptionError: a required option is missing, a path is of this machine, or deliveries would
-            count more than once.
+        OptionError: a required option is missing, a path is out of the workers' reach, or
+            deliveries would count more than once.
     """
     cloud = options.view_as(GoogleCloudOptions)
     required = {
@@ -43,24 +47,43 @@ def check_options(options: PipelineOptions, paths: Iterable[tuple[str, str]]) ->
     if not _is_local_service(cloud):
         for name in ("temp_location", "staging_location"):
             place = getattr(cloud, name)
-            if place and not place.startswith("gs://"):
+            # By Beam's own rule: in place of what fails it, Beam takes a bucket that it makes.
+            if place is not None and PipelineOptionsValidator(options, None).validate_gcs_path(
+                cloud, name
+            ):
                 raise OptionError(f"--{name}={place}: name a folder in a bucket, gs://BUCKET/...")
-    modes = cloud.dataflow_service_options or []
-    if options.view_as(StandardOptions).streaming and _AT_LEAST_ONCE in modes:
-        raise OptionError(
-            f"--dataflow_service_options={_AT_LEAST_ONCE} would count a delivery again that is "
-            "processed again: leave it out"
-        )
+    modes = {
+        "dataflow_service_options": cloud.dataflow_service_options or [],
+        "experiments": options.view_as(DebugOptions).experiments or [],
+    }
+    for name, given in modes.items():
+        if options.view_as(StandardOptions).streaming and _AT_LEAST_ONCE in given:
+            raise OptionError(
+                f"--{name}={_AT_LEAST_ONCE} would count a delivery again that is processed again: "
+                "leave it out"
+            )
     for name, path in paths:
         if files.is_local(path):
             raise OptionError(
                 f"--{name}={path} is on this machine, where Dataflow's workers cannot reach it: "
                 "name a path in a bucket, gs://BUCKET/..."
             )
+        scheme = path.partition("://")[0]
+        if scheme != "gs" and not _workers_bring_more(options):
+            raise OptionError(
+                f"--{name}={path}: Dataflow's workers have nothing for {scheme}://: name a path in "
+                "a bucket, gs://BUCKET/..., or bring it with --sdk_container_image or "
+                "--requirements_file"
+            )
         if name != "input_file" and not options.view_as(StandardOptions).streaming:
             _, _, file = path.partition("://")[2].partition("/")
             if not file or file.endswith("/"):
                 raise OptionError(f"--{name}={path} names no file")
+
+
+def _workers_bring_more(options: PipelineOptions) -> bool:
+    image = options.view_as(WorkerOptions).sdk_container_image
+    return bool(image or options.view_as(SetupOptions).requirements_file)
 
 
 def _is_local_service(cloud: GoogleCloudOptions) -> bool:

@@ -33,6 +33,13 @@ from pipeline.writing import Output
 
 _logger = logging.getLogger(__name__)
 
+# The ends of names that Beam stages.
+_STAGED = {
+    "setup_file": ("setup.py", "pyproject.toml"),
+    "requirements_file": ("",),
+    "extra_package": (".whl", ".tar.gz", ".tar", ".zip"),
+}
+
 
 def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> None:
     """Submits the batch flow, and waits for its end unless it is to be detached.
@@ -49,14 +56,19 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
             raise OptionError(
                 f"--{name}=-: a remote runner has no standard input or output: name a file"
             )
+    summary_file = settings.summary_file
     is_waited_for = not (
         options.view_as(RunOptions).detach or dataflow.is_launched_as_template(options)
     )
-    if settings.summary_file and not is_waited_for:
+    if summary_file and not is_waited_for:
         raise OptionError(
-            f"--summary_file={settings.summary_file} is written when the job has ended, and this "
+            f"--summary_file={summary_file} is written when the job has ended, and this "
             "call would not wait for it: leave it out"
         )
+    if summary_file and files.is_local(summary_file):
+        folder = os.path.dirname(os.path.abspath(summary_file))
+        if not os.access(folder, os.W_OK):
+            raise OptionError(f"--summary_file={summary_file}: there is no folder to write it to")
     if _is_dataflow(runner):
         dataflow.check_options(options, on_workers)
         dataflow.check_update(options)
@@ -83,9 +95,9 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     if result.state != PipelineState.DONE:
         raise RunError(f"the job ended in state {result.state}")
     summary = Summary.of(result.metrics(), time.monotonic() - started)
-    if settings.summary_file:
-        summary.write(settings.summary_file, run_id)
     print(summary.text(), file=sys.stderr)
+    if summary_file:
+        summary.write(summary_file, run_id)
 
 
 def submit_streaming(
@@ -157,9 +169,9 @@ def _start(
 def _reason(error: Exception) -> str:
     """Why a job failed, after a colon: an error of ours, or the last line of what Beam says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = str(run_error_in(error) or lines[-1])
-    # Of a cancelled job Beam has no reason, and says so.
-    return "" if reason == "None" else f": {reason}"
+    reason = str(run_error_in(error) or (lines[-1] if lines else ""))
+    # Of a cancelled job Beam has no reason, and says "None".
+    return "" if reason in ("", "None") else f": {reason}"
 
 
 def _let_workers_install_this(options: PipelineOptions) -> None:
@@ -169,8 +181,15 @@ def _let_workers_install_this(options: PipelineOptions) -> None:
         "--setup_file=./setup.py from a checkout, --extra_package=WHEEL, "
         "or --sdk_container_image=IMAGE with the package installed"
     )
-    if setup.setup_file and not os.path.exists(setup.setup_file):
-        raise OptionError(f"--setup_file={setup.setup_file} does not exist; pass {remedy}")
+    named = [("setup_file", setup.setup_file), ("requirements_file", setup.requirements_file)]
+    named += [("extra_package", each) for each in setup.extra_packages or ()]
+    for name, path in named:
+        if path and files.is_local(path) and not os.path.isfile(path):
+            raise OptionError(f"--{name}={path} does not exist; pass {remedy}")
+        if path and not path.endswith(_STAGED[name]):
+            raise OptionError(
+                f"--{name}={path} is none of {', '.join(_STAGED[name])}; pass {remedy}"
+            )
     image = options.view_as(WorkerOptions).sdk_container_image
     if not (setup.setup_file or setup.extra_packages or image):
         checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

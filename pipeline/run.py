@@ -61,13 +61,13 @@ def _run(options: PipelineOptions) -> None:
     settings = settings_of(options)
     # What a batch run does not need is not imported.
     if isinstance(settings, FollowSettings):
-        _check_runner(options, "--follow runs on Prism in this process", ("prismrunner",))
+        _check_runner(options, "--follow runs on Prism in this process", ("prism",))
         from pipeline.live import follow
 
         follow(settings, options)
     elif isinstance(settings, PubSubSettings):
         where = "Pub/Sub is read on the DirectRunner and the DataflowRunner"
-        _check_runner(options, where, ("dataflowrunner",))
+        _check_runner(options, where, ("dataflow",))
         _subscribe(settings, options)
     elif options.view_as(StandardOptions).streaming:
         raise OptionError(
@@ -89,7 +89,7 @@ def _subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
         importlib.import_module("google.cloud.pubsub")
     except ImportError as error:
         raise OptionError("Pub/Sub needs the extra gcp: pip install 'unbabel-cli[gcp]'") from error
-    if (options.view_as(StandardOptions).runner or "").lower() == "dataflowrunner":
+    if _runner_name(options) == "dataflow":
         from pipeline.remote import submit_streaming
 
         submit_streaming(settings, options, _runner(options))
@@ -100,9 +100,14 @@ def _subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
 
 
 def _check_runner(options: PipelineOptions, where: str, others: tuple[str, ...]) -> None:
+    if _runner_name(options) not in ("direct", *others):
+        raise OptionError(f"{where}, not on --runner={options.view_as(StandardOptions).runner}")
+
+
+def _runner_name(options: PipelineOptions) -> str:
+    """The name of the runner as Beam takes it: in any case, qualified or not, without "Runner"."""
     name = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
-    if name.lower() not in ("direct", "directrunner", *others):
-        raise OptionError(f"{where}, not on --runner={name}")
+    return str(name.rpartition(".")[2].lower().removesuffix("runner"))
 
 
 def _runner(options: PipelineOptions) -> PipelineRunner:

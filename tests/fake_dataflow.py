@@ -19,6 +19,7 @@ class FakeDataflow:
 
     Attributes:
         running: the names of jobs that run already.
+        draining: the names of those that are being drained.
         queued: the names of those that wait.
         state: the one in which each job that it is given is found.
         error: what is told of that, if anything.
@@ -27,6 +28,7 @@ class FakeDataflow:
     """
 
     running: Sequence[str] = ()
+    draining: Sequence[str] = ()
     queued: Sequence[str] = ()
     state: str = "JOB_STATE_DONE"
     error: str | None = None
@@ -62,8 +64,9 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
             path = self.path.partition("?")[0]
             if path.endswith("/jobs"):
                 running = [_job(name, "JOB_STATE_RUNNING") for name in service.running]
+                draining = [_job(name, "JOB_STATE_DRAINING") for name in service.draining]
                 queued = [_job(name, "JOB_STATE_QUEUED") for name in service.queued]
-                self._answer({"jobs": running + queued})
+                self._answer({"jobs": running + draining + queued})
             elif path.endswith("/messages"):
                 self._answer({"jobMessages": _messages(service.error)})
             elif path.endswith("/metrics"):

@@ -59,12 +59,16 @@ def test_the_guard_refuses_and_reports_connections(package: Checkout, program: s
         # From a checkout, its own setup.py is what is meant.
         [],
         ["--sdk_container_image=europe-docker.pkg.dev/my-project/images/unbabel:1"],
+        ["--staging_location=gs://my-bucket/staging", "--temp_location="],
+        ["--runner=apache_beam.runners.dataflow.dataflow_runner.DataflowRunner"],
     ],
 )
 def test_a_job_is_built_from_a_checkout_without_a_network(
     checkout: Checkout, options: list[str]
 ) -> None:
-    done = checkout.run(*_JOB, *options)
+    given = {option.partition("=")[0] for option in options}
+    options = [option for option in options if option != "--temp_location="]
+    done = checkout.run(*_without(_JOB, *given), *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(_DRY)
     assert "pip" not in done.stderr
@@ -123,11 +127,14 @@ _TO_TOPIC = "--output_topic=projects/my-project/topics/rows"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("output", [_TO_TOPIC, "--output_file=gs://my-bucket/rows/"])
+@pytest.mark.parametrize(
+    "output", [_TO_TOPIC, "--output_file=gs://my-bucket/rows/", f"{_TO_TOPIC} --runner=dataflow"]
+)
 def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
     checkout: Checkout, output: str
 ) -> None:
-    done = checkout.run(*_STREAMING_JOB, output, "--dry_run=True", "--id_label=id")
+    job = _without(_STREAMING_JOB, *(["--runner"] if "--runner" in output else []))
+    done = checkout.run(*job, *output.split(), "--dry_run=True", "--id_label=id")
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(_DRY)
     assert "pip" not in done.stderr
@@ -146,8 +153,20 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
         (_STREAMING_JOB, [], "--output_file=-"),
         (_STREAMING_JOB, [_TO_TOPIC, "--late_file=gs://my-bucket/late"], "--late_topic"),
         ([*_STREAMING_JOB, _TO_TOPIC], ["--update"], "--job_name"),
-        (_JOB, ["--update"], "--update"),
+        (_JOB, ["--update"], "--update is for streaming jobs"),
         (_JOB, ["--temp_location=/tmp"], "--temp_location=/tmp: name a folder in a bucket"),
+        # For these Beam would look for a bucket of its own, and make it.
+        *(
+            (_JOB, [f"--{name}={place}"], f"--{name}={place}: name a folder in a bucket")
+            for name in ("temp_location", "staging_location")
+            for place in ("gs://my-bucket", "gs://My-Bucket/tmp", "gs://b/tmp", "gs://")
+        ),
+        (_JOB, ["--output_file=s3://my-bucket/rows.json"], "nothing for s3://"),
+        (_JOB, ["--extra_package=none.whl"], "--extra_package=none.whl does not exist"),
+        (_JOB, ["--extra_package=README.md"], "--extra_package=README.md is none of .whl"),
+        (_JOB, ["--requirements_file=none"], "--requirements_file=none does not exist"),
+        (_JOB, ["--setup_file=README.md"], "--setup_file=README.md is none of setup.py"),
+        (_JOB, ["--summary_file=/none/s.json"], "--summary_file=/none/s.json: there is no folder"),
         (_JOB, ["--staging_location=tmp"], "--staging_location=tmp: name a folder in a bucket"),
         (_JOB, ["--output_file=gs://my-bucket"], "--output_file=gs://my-bucket names no file"),
         (_JOB, ["--rejected_file=gs://my-bucket/x/"], "gs://my-bucket/x/ names no file"),
@@ -164,6 +183,11 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
             [*_STREAMING_JOB, _TO_TOPIC],
             ["--dataflow_service_options=streaming_mode_at_least_once"],
             "streaming_mode_at_least_once",
+        ),
+        (
+            [*_STREAMING_JOB, _TO_TOPIC],
+            ["--experiments=streaming_mode_at_least_once"],
+            "--experiments=streaming_mode_at_least_once",
         ),
     ],
 )
@@ -376,9 +400,12 @@ def test_a_streaming_job_is_left_to_the_service(checkout: Checkout, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_an_update_replaces_the_job_of_its_name(checkout: Checkout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["running", "draining"])
+def test_an_update_replaces_the_job_of_its_name(
+    state: str, checkout: Checkout, tmp_path: Path
+) -> None:
     job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
-    with serving(FakeDataflow(running=["other", "live"])) as service:
+    with serving(FakeDataflow(**{state: ["other", "live"]})) as service:
         done = checkout.run(*job, *service.options(tmp_path))
     assert done.returncode == 0, done.stderr
     (submitted,) = service.jobs

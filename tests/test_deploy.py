@@ -92,6 +92,8 @@ def test_the_image_has_the_beam_of_the_locks() -> None:
     dockerfile = (_DEPLOY / "Dockerfile").read_text()
     assert not re.search(r"\d+\.\d+\.\d+", dockerfile), "a version in a second place"
     assert "latest" not in dockerfile
+    pythons = re.findall(r"^FROM \S*?python:?(\d\.?\d+)", dockerfile, re.MULTILINE)
+    assert [each.replace(".", "") for each in pythons] == ["311"] * 3
     assert "beam_python3.11_sdk:${BEAM_VERSION}" in dockerfile
 
 

@@ -198,7 +198,12 @@ def test_a_launched_template_describes_its_job(
     job = job_of(job_file.read_bytes())
     assert job["type"] == f"JOB_TYPE_{launch.mode.upper()}"
     assert job.get("replaceJobId") == ("id-of-live" if launch.is_update else None)
+    assert job["name"] == launch.arguments()[-1 - launch.is_update].partition("=")[2]
     environment = job["environment"]
+    sent = environment["sdkPipelineOptions"]["options"]
+    for parameter, value in launch.parameters.items():
+        told = sent[parameter]
+        assert (f"{told:.0f}" if isinstance(told, float) else str(told)) == value
     account = "unbabel-worker@my-project.iam.gserviceaccount.com"
     assert environment["serviceAccountEmail"] == account
     (pool,) = environment["workerPools"]
