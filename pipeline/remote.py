@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from fnmatch import fnmatch
 from uuid import uuid4
 
 import apache_beam as beam
@@ -33,11 +34,11 @@ from pipeline.writing import Output
 
 _logger = logging.getLogger(__name__)
 
-# The ends of names that Beam stages.
+# The names that Beam stages.
 _STAGED = {
     "setup_file": ("setup.py", "pyproject.toml"),
-    "requirements_file": ("",),
-    "extra_package": (".whl", ".tar.gz", ".tar", ".zip"),
+    "requirements_file": ("*",),
+    "extra_package": ("*.whl", "*.tar.gz", "*.tar", "*.zip"),
 }
 
 
@@ -186,7 +187,7 @@ def _let_workers_install_this(options: PipelineOptions) -> None:
     for name, path in named:
         if path and files.is_local(path) and not os.path.isfile(path):
             raise OptionError(f"--{name}={path} does not exist; pass {remedy}")
-        if path and not path.endswith(_STAGED[name]):
+        if path and not any(fnmatch(os.path.basename(path), staged) for staged in _STAGED[name]):
             raise OptionError(
                 f"--{name}={path} is none of {', '.join(_STAGED[name])}; pass {remedy}"
             )

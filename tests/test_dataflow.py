@@ -163,9 +163,9 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
         ),
         (_JOB, ["--output_file=s3://my-bucket/rows.json"], "nothing for s3://"),
         (_JOB, ["--extra_package=none.whl"], "--extra_package=none.whl does not exist"),
-        (_JOB, ["--extra_package=README.md"], "--extra_package=README.md is none of .whl"),
+        (_JOB, ["--extra_package=README.md"], "--extra_package=README.md is none of *.whl"),
         (_JOB, ["--requirements_file=none"], "--requirements_file=none does not exist"),
-        (_JOB, ["--setup_file=README.md"], "--setup_file=README.md is none of setup.py"),
+        (_JOB, ["--setup_file=my_setup.py"], "--setup_file=my_setup.py is none of setup.py, "),
         (_JOB, ["--summary_file=/none/s.json"], "--summary_file=/none/s.json: there is no folder"),
         (_JOB, ["--staging_location=tmp"], "--staging_location=tmp: name a folder in a bucket"),
         (_JOB, ["--output_file=gs://my-bucket"], "--output_file=gs://my-bucket names no file"),
@@ -196,6 +196,7 @@ def test_what_a_job_cannot_have_is_refused_before_it_is_built(
 ) -> None:
     given = {option.partition("=")[0] for option in options}
     job = [each for each in job if each.partition("=")[0] not in given]
+    (checkout.folder / "my_setup.py").touch()
     done = checkout.run(*job, *options)
     assert (done.returncode, done.stdout) == (2, "")
     (message,) = done.stderr.splitlines()
