@@ -23,7 +23,7 @@ from pipeline.errors import ExitCode
 from pipeline.run import run
 
 _RUNBOOK = (CHECKOUT / "deploy" / "README.md").read_text()
-_SCRIPT = "\n".join(re.findall(r"^```bash\n(.*?)^```$", _RUNBOOK, re.DOTALL | re.MULTILINE))
+_BLOCKS = re.findall(r"^```bash\n(.*?)^```$", _RUNBOOK, re.DOTALL | re.MULTILINE)
 _DIGEST = "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli@sha256:0123"
 
 _RUN = ("gcloud", "dataflow", "flex-template", "run")
@@ -41,6 +41,8 @@ _STAND_IN = f"""#!{sys.executable}
 import json, os, sys
 call = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
 given = sys.stdin.read() if "-" in call else ""
+if call[1:3] == ["storage", "cp"] and os.path.isfile(call[3]):
+    given = open(call[3]).read()
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps([call, given]) + "\\n")
 if call[0] == "git" and call[1] == "describe":
@@ -50,8 +52,7 @@ elif call[:2] == ["docker", "inspect"]:
 elif call[1:4] == ["dataflow", "jobs", "list"]:
     print("job-1")
 elif call[1:3] == ["storage", "cat"]:
-    day = os.environ["DAY"]
-    print(f'{{{{"date": "{{day}} 00:00:00"}}}}\\n{{{{"date": "2000-01-01 00:00:00"}}}}')
+    print(os.environ["ROWS"].replace("DAY", os.environ["DAY"]))
 """
 
 
@@ -63,22 +64,31 @@ class _Call:
     given: str
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> list[_Call]:
-    """What all commands of the page, one after the other, have called."""
-    folder = tmp_path_factory.mktemp("stand-ins")
+def _called(folder: Path, commands: Sequence[str], rows: str) -> list[_Call]:
+    """What commands call in one shell, one after the other, where a job has given these rows."""
     for name in ("gcloud", "docker", "git", "python"):
         (folder / name).write_text(_STAND_IN)
         (folder / name).chmod(0o755)
     noted = folder / "calls"
     subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", _SCRIPT],
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
         cwd=CHECKOUT,
-        env={**os.environ, "PATH": f"{folder}:/usr/bin:/bin", "CALLS": str(noted)},
+        env={
+            **os.environ,
+            **{"PATH": f"{folder}:/usr/bin:/bin", "TMPDIR": str(folder)},
+            **{"CALLS": str(noted), "ROWS": rows},
+        },
         check=True,
         timeout=60,
     )
     return [_Call(*json.loads(line)) for line in noted.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[_Call]:
+    """What all commands of the page have called."""
+    rows = '{"date": "DAY 00:00:00"}\n{"date": "2000-01-01 00:00:00"}'
+    return _called(tmp_path_factory.mktemp("stand-ins"), _BLOCKS, rows)
 
 
 def _calls_of(calls: list[_Call], *words: str) -> list[_Call]:
@@ -175,6 +185,13 @@ def test_the_rows_of_a_day_are_kept_and_those_of_its_neighbours_are_not(
     day = _day(calls)
     (kept,) = [call for call in calls if call.words[-1].endswith(f"/rows/{day}.json")]
     assert kept.given == f'{{"date": "{day} 00:00:00"}}\n'
+
+
+@pytest.mark.parametrize("rows", ["", '{"date": "2000-01-01 00:00:00"}'])
+def test_where_no_rows_of_a_day_are_kept_its_file_stays(rows: str, tmp_path: Path) -> None:
+    calls = _called(tmp_path, _BLOCKS, rows)
+    assert _calls_of(calls, "gcloud", "storage", "cat")
+    assert not [call for call in calls if call.words[-1].endswith(f"/rows/{_day(calls)}.json")]
 
 
 @pytest.mark.slow
