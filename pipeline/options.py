@@ -408,8 +408,8 @@ def _check_known(arguments: Sequence[str], own_names: set[str]) -> None:
         raise OptionError(str(error)) from error
     if unknown:
         name = unknown[0].partition("=")[0]
-        known = own_names | _names(parser)
-        close = get_close_matches(name, own_names, n=1) or get_close_matches(name, known, n=1)
+        known = sorted(own_names | _names(parser))
+        close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         kind = "option" if name.startswith("-") else "argument"
         raise OptionError(f"unknown {kind} {name}{hint}")

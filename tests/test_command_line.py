@@ -224,6 +224,7 @@ _PROCESSES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "challenge": (_MODULE, _CHALLENGE_CALL),
     "seed": (_SCRIPT, [*_CHALLENGE_CALL, "--chunk_size", "50000"]),
     "wrong value": (_MODULE, ["--input_file=events.json", "--window_size=ten"]),
+    "credentials": (_MODULE, ["--input_file=ftp://name:p@ss@host/events.json", _WINDOW]),
     "cut off": (_MODULE, ["--input_file=cut.json.gz", _WINDOW]),
     "cut off, debug": (_MODULE, ["--input_file=cut.json.gz", _WINDOW, "--debug"]),
     "all rejected": (_MODULE, ["--input_file=array.json", _WINDOW]),
@@ -290,6 +291,7 @@ def test_the_guard_against_connections_sees_them(shell: _Shell) -> None:
     [
         ("wrong value", 2, ["--window_size", "whole number", "'ten'"]),
         ("cut off", 2, ["cut.json.gz", "cut off"]),
+        ("credentials", 2, ["error: ftp://***@host/events.json: no filesystem"]),
     ],
 )
 def test_an_error_is_one_line_on_standard_error_and_an_exit_code(

@@ -319,6 +319,7 @@ def test_a_wrong_command_line_is_refused_in_one_line_that_names_the_option(
         ("--group-by=client_name", "--group_by"),
         ("--max_gap=10", "--max_gap_minutes"),
         ("--runer=DirectRunner", "--runner"),
+        ("--temp_loc=gs://bucket/temp", "--temp_location"),
     ],
 )
 def test_a_mistyped_option_is_answered_with_the_one_meant(argument: str, meant: str) -> None:
