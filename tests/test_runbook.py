@@ -25,6 +25,7 @@ from pipeline.run import run
 _RUNBOOK = (CHECKOUT / "deploy" / "README.md").read_text()
 _BLOCKS = re.findall(r"^```bash\n(.*?)^```$", _RUNBOOK, re.DOTALL | re.MULTILINE)
 _DIGEST = "europe-west1-docker.pkg.dev/my-project/jobs/unbabel-cli@sha256:0123"
+_CHANNEL = "projects/my-project/notificationChannels/17"
 
 _RUN = ("gcloud", "dataflow", "flex-template", "run")
 # As the service passes them on to the launcher.
@@ -49,8 +50,13 @@ if call[0] == "git" and call[1] == "describe":
     print("v1")
 elif call[:2] == ["docker", "inspect"]:
     print("{_DIGEST}")
+elif call[1:3] == ["-m", "venv"]:
+    os.makedirs(f"{{call[3]}}/bin")
+    open(f"{{call[3]}}/bin/activate", "w").close()
 elif call[1:4] == ["dataflow", "jobs", "list"]:
     print("job-1")
+elif call[1:5] == ["beta", "monitoring", "channels", "create"]:
+    print("{_CHANNEL}")
 elif call[1:3] == ["storage", "cat"]:
     print(os.environ["ROWS"].replace("DAY", os.environ["DAY"]))
 """
@@ -66,13 +72,16 @@ class _Call:
 
 def _called(folder: Path, commands: Sequence[str], rows: str) -> list[_Call]:
     """What commands call in one shell, one after the other, where a job has given these rows."""
-    for name in ("gcloud", "docker", "git", "python"):
+    for name in ("gcloud", "docker", "git", "python", "python3"):
         (folder / name).write_text(_STAND_IN)
         (folder / name).chmod(0o755)
     noted = folder / "calls"
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    (checkout / "deploy").symlink_to(CHECKOUT / "deploy")
     subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
-        cwd=CHECKOUT,
+        cwd=checkout,
         env={
             **os.environ,
             **{"PATH": f"{folder}:/usr/bin:/bin", "TMPDIR": str(folder)},
@@ -264,7 +273,9 @@ def test_alerts_name_their_metrics_and_the_jobs_that_are_launched(calls: list[_C
     assert len(flags) > 1
     for policy in flags:
         json.loads(policy["--aggregation"])
+        assert policy["--notification-channels"] == _CHANNEL
         assert re.fullmatch(r"> \d+", policy["--if"])
+        assert re.fullmatch(r"\d+s", policy["--duration"])
         found = dict(re.findall(r'([\w.]+)="([^"]+)"', policy["--condition-filter"]))
         assert re.fullmatch(r"(dataflow|pubsub)\.googleapis\.com/\w+/\w+", found["metric.type"])
         assert found.get("resource.label.job_name", "live") == "live"
