@@ -109,11 +109,14 @@ class _Reader:
         }
         if step.spec.urn == _PARDO:
             payload = proto.ParDoPayload.FromString(step.spec.payload)
-            found["state"] = {
-                name: self._coder(spec.read_modify_write_spec.coder_id)
-                for name, spec in payload.state_specs.items()
+            found["state"] = {name: self._state(spec) for name, spec in payload.state_specs.items()}
+            found["timers"] = {
+                name: [
+                    proto.TimeDomain.Enum.Name(spec.time_domain),
+                    self._coder(spec.timer_family_coder_id),
+                ]
+                for name, spec in payload.timer_family_specs.items()
             }
-            found["timers"] = sorted(payload.timer_family_specs)
             found["side inputs"] = sorted(payload.side_inputs)
         if step.spec.urn in _PUBSUB:
             payload = _PUBSUB[step.spec.urn].FromString(step.spec.payload)
@@ -122,6 +125,11 @@ class _Reader:
             combine = proto.CombinePayload.FromString(step.spec.payload)
             found["accumulator"] = self._coder(combine.accumulator_coder_id)
         return {key: each for key, each in found.items() if each}
+
+    def _state(self, spec: proto.StateSpec) -> Any:
+        kind = spec.WhichOneof("spec")
+        assert kind == "read_modify_write_spec", f"no coder is read yet of a {kind}"
+        return self._coder(spec.read_modify_write_spec.coder_id)
 
     def _collection(self, id_: str) -> dict[str, Any]:
         collection = self._components.pcollections[id_]

@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("apache_beam.runners.dataflow.dataflow_runner", reason="extra gcp is missing")
 import graph
 
+from pipeline import remote
+
 _SLIDING = "beam:window_fn:sliding_windows:v1"
 _EVERY = pytest.mark.parametrize("name", graph.CALLS)
 
@@ -49,6 +51,29 @@ def test_what_changes_the_windows_of_a_running_job_is_told(
     changes = graph.changes(_built("streaming-to-topics"), graph.built(*others, option))
     (found,) = [each for each in changes if each.startswith(f"changed: {step}: gives")]
     assert changed in found
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"), [("batch", "Output"), ("streaming-to-folder", "WriteHours")]
+)
+def test_each_job_has_a_run_id_of_its_own(
+    name: str, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def make(*arguments: Any) -> Any:
+        made.append(kind(*arguments))
+        return made[-1]
+
+    kind = getattr(remote, writer)
+    monkeypatch.setattr(remote, writer, make)
+    jobs = []
+    for _ in range(2):
+        graph.built.__wrapped__(*graph.CALLS[name])
+        jobs.append({each.run_id for each in made})
+        made.clear()
+    (first,), (second,) = jobs
+    assert first != second
 
 
 def test_a_step_that_comes_goes_or_is_another_is_told() -> None:
