@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 
 import apache_beam as beam
@@ -116,7 +116,7 @@ def _duration(seconds: float) -> str:
 
 
 def prepare_outputs(
-    settings: LiveSettings, patterns: Iterable[str] = (), found: Iterable[str] = ()
+    settings: LiveSettings, patterns: Sequence[str] = (), found: Iterable[str] = ()
 ) -> None:
     """Creates what will be appended to; what is there stays there.
 

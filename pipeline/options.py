@@ -470,6 +470,34 @@ def _check_files(options: PipelineOptions, patterns: tuple[str, ...]) -> None:
             raise OptionError(remedy)
 
 
+def check_not_inputs(outputs: Iterable[tuple[str, str]], patterns: Sequence[str]) -> None:
+    """Refuses outputs that an input names or would match, by their paths alone.
+
+    Args:
+        outputs: files, each after the option that names it.
+        patterns: the paths and globs of the inputs.
+
+    Raises:
+        OptionError: one is.
+    """
+    for name, path in outputs:
+        if any(files.names(pattern, path) for pattern in patterns):
+            raise OptionError(f"--{name}={path} is one of the inputs")
+
+
+def check_distinct(outputs: Iterable[tuple[str, str]]) -> None:
+    """Refuses outputs that are the same file, by their paths alone.
+
+    Raises:
+        OptionError: two are.
+    """
+    taken: dict[str, str] = {}
+    for name, path in outputs:
+        same = taken.setdefault(files.identity(path), name)
+        if same != name:
+            raise OptionError(f"--{name} and --{same} are both {path}")
+
+
 def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Settings:
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)

@@ -16,7 +16,7 @@ from typing import BinaryIO, overload
 
 from pipeline import files
 from pipeline.errors import OptionError, OutputError
-from pipeline.options import STANDARD_STREAM
+from pipeline.options import STANDARD_STREAM, check_distinct, check_not_inputs
 from pipeline.reading import Input
 
 _COPY_BYTES = 2**20
@@ -153,7 +153,7 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def check_destinations(
-    destinations: Sequence[Destination], patterns: Iterable[str], found: Iterable[str]
+    destinations: Sequence[Destination], patterns: Sequence[str], found: Iterable[str]
 ) -> None:
     """Refuses outputs that are inputs, or that would be matched by one, and outputs that collide.
 
@@ -166,14 +166,10 @@ def check_destinations(
     if STANDARD_STREAM in patterns:
         status = os.fstat(0)
         inputs.add((status.st_dev, status.st_ino))
-    taken: dict[object, str] = {}
     for each in destinations:
         each.check()
-        is_input = each.identity() in inputs or any(
-            files.names(pattern, each.asked) for pattern in patterns if each.path == each.asked
-        )
-        if is_input:
+        if each.identity() in inputs:
             raise OptionError(f"--{each.option}={each.asked} is one of the inputs")
-        same = taken.setdefault(files.identity(each.asked), each.option)
-        if same != each.option:
-            raise OptionError(f"--{each.option} and --{same} are both {each.asked}")
+    asked = [(each.option, each.asked) for each in destinations if each.path == each.asked]
+    check_not_inputs(asked, patterns)
+    check_distinct((each.option, each.asked) for each in destinations)
