@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
+import subprocess
 import sys
+import threading
 import time
-from fnmatch import fnmatch
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    DebugOptions,
-    PipelineOptions,
-    SetupOptions,
-    StandardOptions,
-    TestOptions,
-    WorkerOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TestOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from pipeline import dataflow, files
+from pipeline import dataflow, files, staging
 from pipeline.batch import build_pipeline
 from pipeline.errors import OptionError, RunError, run_error_in
 from pipeline.hourly import WriteHours
-from pipeline.options import STANDARD_STREAM, PubSubSettings, RunOptions, Settings
+from pipeline.options import (
+    STANDARD_STREAM,
+    PubSubSettings,
+    RunOptions,
+    Settings,
+    check_distinct,
+    check_not_inputs,
+)
 from pipeline.pubsub import Publish, ReadMessages
 from pipeline.reading import Input
 from pipeline.streaming import Sinks, average_live
@@ -34,30 +36,29 @@ from pipeline.writing import Output
 
 _logger = logging.getLogger(__name__)
 
-# The names that Beam stages.
-_STAGED = {
-    "setup_file": ("setup.py", "pyproject.toml"),
-    "requirements_file": ("*",),
-    "extra_package": ("*.whl", "*.tar.gz", "*.tar", "*.zip"),
-}
-
 
 def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> None:
     """Submits the batch flow, and waits for its end unless it is to be detached.
 
     Raises:
         OptionError: the options name what a job cannot have.
-        RunError: the job failed.
+        RunError: the job failed, or could not be watched.
     """
-    outputs = {"output_file": settings.output_file, "rejected_file": settings.rejected_file}
-    on_workers = [("input_file", pattern) for pattern in settings.patterns]
-    on_workers += [(name, path) for name, path in outputs.items() if path is not None]
-    for name, path in (*on_workers, ("summary_file", settings.summary_file)):
+    inputs = [("input_file", pattern) for pattern in settings.patterns]
+    outputs = [("output_file", settings.output_file)]
+    if settings.rejected_file is not None:
+        outputs.append(("rejected_file", settings.rejected_file))
+    on_workers = [*inputs, *outputs]
+    summary_file = settings.summary_file
+    if summary_file is not None:
+        outputs.append(("summary_file", summary_file))
+    for name, path in (*inputs, *outputs):
         if path == STANDARD_STREAM:
             raise OptionError(
                 f"--{name}=-: a remote runner has no standard input or output: name a file"
             )
-    summary_file = settings.summary_file
+    check_not_inputs(outputs, settings.patterns)
+    check_distinct(outputs)
     is_waited_for = not (
         options.view_as(RunOptions).detach or dataflow.is_launched_as_template(options)
     )
@@ -70,32 +71,26 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         folder = os.path.dirname(os.path.abspath(summary_file))
         if not os.access(folder, os.W_OK):
             raise OptionError(f"--summary_file={summary_file}: there is no folder to write it to")
-    if _is_dataflow(runner):
-        dataflow.check_options(options, on_workers)
-        dataflow.check_update(options)
-    _let_workers_install_this(options)
+    _prepare(options, runner, on_workers)
     run_id = uuid4().hex[:12]
     # A name of its own: the output is prepared under that of `output_file`.
     scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
     rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
     rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
     pipeline = _pipeline(runner, options)
-    inputs = tuple(Input(pattern) for pattern in settings.patterns)
-    build_pipeline(pipeline, settings, inputs, rows, rejected)
+    build_pipeline(pipeline, settings, tuple(map(Input, settings.patterns)), rows, rejected)
     started = time.monotonic()
     result = _start(pipeline, options, runner)
     if result is None or not is_waited_for:
         return
+    _wait(result, options.view_as(RunOptions).debug)
+    seconds = time.monotonic() - started
     try:
-        result.wait_until_finish()
-    except Exception as error:
-        if not PipelineState.is_terminal(result.state):
-            raise
-        # Whatever it was, the call was right.
-        raise RunError(f"the job ended in state {result.state}{_reason(error)}") from error
-    if result.state != PipelineState.DONE:
-        raise RunError(f"the job ended in state {result.state}")
-    summary = Summary.of(result.metrics(), time.monotonic() - started)
+        summary = Summary.of(result.metrics(), seconds)
+    except Exception as error:  # a service's client raises what it likes
+        raise RunError(
+            f"the job is done, and what it counted could not be read{_reason(error)}"
+        ) from error
     print(summary.text(), file=sys.stderr)
     if summary_file:
         summary.write(summary_file, run_id)
@@ -119,9 +114,7 @@ def submit_streaming(
             "a file for each hour, or an --output_topic"
         )
     options.view_as(StandardOptions).streaming = True
-    dataflow.check_options(options, [] if folder is None else [("output_file", folder)])
-    dataflow.check_update(options)
-    _let_workers_install_this(options)
+    _prepare(options, runner, [] if folder is None else [("output_file", folder)])
     pipeline = _pipeline(runner, options)
     chunks = pipeline | "ReadMessages" >> ReadMessages(
         settings.subscription, settings.topic, settings.id_label, settings.timestamp_attribute
@@ -138,6 +131,19 @@ def submit_streaming(
     _start(pipeline, options, runner)
 
 
+def _prepare(
+    options: PipelineOptions, runner: PipelineRunner, on_workers: Iterable[tuple[str, str]]
+) -> None:
+    """Checks the options, the service last, and sees that the workers get the package."""
+    if _is_dataflow(runner):
+        dataflow.check_options(options, on_workers)
+    staging.check_staged(options)
+    staging.stage_this_package(options)
+    staging.say_nothing_of_pip(options)
+    if _is_dataflow(runner):
+        dataflow.check_service(options)
+
+
 def _is_dataflow(runner: PipelineRunner) -> bool:
     return type(runner).__name__ == "DataflowRunner"
 
@@ -145,7 +151,7 @@ def _is_dataflow(runner: PipelineRunner) -> bool:
 def _pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
     try:
         return beam.Pipeline(runner, options)
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         # After a heading Beam has a line for each of its own options that is wrong.
         heading, *wrong = str(error).splitlines()
         raise OptionError("; ".join(wrong) or heading) from error
@@ -155,7 +161,17 @@ def _start(
     pipeline: beam.Pipeline, options: PipelineOptions, runner: PipelineRunner
 ) -> PipelineResult | None:
     """Submits a job and tells where it is; None where there is none to wait for."""
-    result = pipeline.run()
+    try:
+        result = pipeline.run()
+    except ValueError as error:
+        # Some options Beam looks at only when it describes the job.
+        raise OptionError(str(error)) from error
+    except RuntimeError as error:
+        failed = error.__cause__
+        if not isinstance(failed, subprocess.CalledProcessError):
+            raise
+        told = _last_line(os.fsdecode(failed.output or b""))
+        raise RunError(f"what the workers are to install could not be made ready{told}") from error
     if options.view_as(TestOptions).dry_run:
         _logger.warning("dry run: the job was built, and not submitted")
         return None
@@ -167,37 +183,57 @@ def _start(
     return result
 
 
-def _reason(error: Exception) -> str:
+def _wait(result: PipelineResult, is_debugging: bool) -> None:
+    """Waits until a job is done.
+
+    Raises:
+        RunError: it ended otherwise, or could not be watched to its end.
+    """
+    failure: BaseException | None = None
+    with _failures_of_threads(is_debugging) as failures:
+        try:
+            result.wait_until_finish()
+        except Exception as error:  # a service's client raises what it likes
+            failure = failures[0] if failures else error
+    reason = "" if failure is None else _reason(failure)
+    try:
+        state = result.state
+    except Exception as error:  # the same client
+        raise RunError(f"the job could not be watched, and may still run{reason}") from error
+    if not PipelineState.is_terminal(state):
+        raise RunError(f"the job could not be watched, and may still run{reason}") from failure
+    if state != PipelineState.DONE:
+        # Whatever it was, the call was right.
+        raise RunError(f"the job ended in state {state}{reason}") from failure
+
+
+@contextmanager
+def _failures_of_threads(are_shown: bool) -> Iterator[list[BaseException]]:
+    """Gathers what goes wrong in other threads: Beam polls in one, and Python would print it."""
+    failures: list[BaseException] = []
+    show = threading.excepthook
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None:
+            failures.append(failed.exc_value)
+        if are_shown:
+            show(failed)
+
+    threading.excepthook = note
+    try:
+        yield failures
+    finally:
+        threading.excepthook = show
+
+
+def _reason(error: BaseException) -> str:
     """Why a job failed, after a colon: an error of ours, or the last line of what Beam says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = str(run_error_in(error) or (lines[-1] if lines else ""))
+    ours = run_error_in(error)
+    return _last_line(str(error)) if ours is None else f": {ours}"
+
+
+def _last_line(text: str) -> str:
+    """The last line of what was said, after a colon, if anything was."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Of a cancelled job Beam has no reason, and says "None".
-    return "" if reason in ("", "None") else f": {reason}"
-
-
-def _let_workers_install_this(options: PipelineOptions) -> None:
-    """Names the package's own setup.py, if it runs from a checkout and nothing else is named."""
-    setup = options.view_as(SetupOptions)
-    remedy = (
-        "--setup_file=./setup.py from a checkout, --extra_package=WHEEL, "
-        "or --sdk_container_image=IMAGE with the package installed"
-    )
-    named = [("setup_file", setup.setup_file), ("requirements_file", setup.requirements_file)]
-    named += [("extra_package", each) for each in setup.extra_packages or ()]
-    for name, path in named:
-        if path and files.is_local(path) and not os.path.isfile(path):
-            raise OptionError(f"--{name}={path} does not exist; pass {remedy}")
-        if path and not any(fnmatch(os.path.basename(path), staged) for staged in _STAGED[name]):
-            raise OptionError(
-                f"--{name}={path} is none of {', '.join(_STAGED[name])}; pass {remedy}"
-            )
-    image = options.view_as(WorkerOptions).sdk_container_image
-    if not (setup.setup_file or setup.extra_packages or image):
-        checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        setup_file = os.path.join(checkout, "setup.py")
-        if not os.path.exists(setup_file):
-            raise OptionError(f"the workers need this package too: pass {remedy}")
-        setup.setup_file = setup_file
-    if importlib.util.find_spec("pip") is None:
-        # With pip Beam notes what is installed here; without, it prints that there is none.
-        options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")
+    return f": {lines[-1]}" if lines and lines[-1] != "None" else ""

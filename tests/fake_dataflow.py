@@ -17,6 +17,8 @@ from google.protobuf import json_format
 class FakeDataflow:
     """A service with some running jobs: what it was asked for, and the jobs that it was given.
 
+    It knows one project and one region.
+
     Attributes:
         running: the names of jobs that run already.
         draining: the names of those that are being drained.
@@ -25,6 +27,7 @@ class FakeDataflow:
         error: what is told of that, if anything.
         counters: what each job has counted, by the class of the transform and the name.
         distributions: the values that it has told, likewise.
+        refused: what it may not be asked for: paths below that of all jobs.
     """
 
     running: Sequence[str] = ()
@@ -34,6 +37,7 @@ class FakeDataflow:
     error: str | None = None
     counters: Mapping[type, Mapping[str, int]] = field(default_factory=dict)
     distributions: Mapping[type, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    refused: Sequence[str] = ()
     endpoint: str = ""
     requests: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
@@ -50,39 +54,52 @@ class FakeDataflow:
         ]
 
 
+_JOBS = "/v1b3/projects/my-project/locations/europe-west1/jobs"
+
+
 @contextmanager
 def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
     """Serves; every job that it is given is in its last state at once."""
 
     class _Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            if self.path.partition("?")[0] != _JOBS:
+                self._refuse(404, "there is nothing here")
+                return
             job = job_of(self.rfile.read(int(self.headers["content-length"])))
             service.jobs.append(job)
             self._answer({**job, "id": "job-1", "currentState": "JOB_STATE_PENDING"})
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path.endswith("/jobs"):
+            path = self.path.partition("?")[0].removeprefix(_JOBS)
+            if path in service.refused:
+                self._refuse(403, "you may not see this")
+            elif path == "":
                 running = [_job(name, "JOB_STATE_RUNNING") for name in service.running]
                 draining = [_job(name, "JOB_STATE_DRAINING") for name in service.draining]
                 queued = [_job(name, "JOB_STATE_QUEUED") for name in service.queued]
                 self._answer({"jobs": running + draining + queued})
-            elif path.endswith("/messages"):
+            elif path == "/job-1/messages":
                 self._answer({"jobMessages": _messages(service.error)})
-            elif path.endswith("/metrics"):
+            elif path == "/job-1/metrics":
                 counters = _metrics(service.counters, "scalar", lambda count: count)
                 values = _metrics(service.distributions, "distribution", _distribution)
                 self._answer({"metrics": [*counters, *values]})
-            else:
+            elif path == "/job-1":
                 self._answer({"id": "job-1", "currentState": service.state})
+            else:
+                self._refuse(404, "there is nothing here")
 
         def do_PUT(self) -> None:
             self._answer({"id": "job-1", "currentState": "JOB_STATE_CANCELLED"})
 
-        def _answer(self, answer: dict[str, Any]) -> None:
+        def _refuse(self, status: int, reason: str) -> None:
+            self._answer({"error": {"code": status, "message": reason}}, status)
+
+        def _answer(self, answer: dict[str, Any], status: int = 200) -> None:
             service.requests.append((self.command, self.path))
             body = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

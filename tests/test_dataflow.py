@@ -162,15 +162,35 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
             for place in ("gs://my-bucket", "gs://My-Bucket/tmp", "gs://b/tmp", "gs://")
         ),
         (_JOB, ["--output_file=s3://my-bucket/rows.json"], "nothing for s3://"),
-        (_JOB, ["--extra_package=none.whl"], "--extra_package=none.whl does not exist"),
+        (_JOB, ["--output_file=gs://my-bucket/log/1.json.gz"], "1.json.gz is one of the inputs"),
+        (_JOB, ["--rejected_file=gs://my-bucket/rows.json"], "are both gs://my-bucket/rows.json"),
+        (_JOB, ["--summary_file=gs://my-bucket/rows.json"], "are both gs://my-bucket/rows.json"),
+        (_JOB, ["--extra_package=none.whl"], "--extra_package=none.whl is no file"),
+        (_JOB, ["--extra_package=gs://my-bucket/a.whl"], "gs://my-bucket/a.whl is no file of this"),
+        (_JOB, ["--setup_file="], "--setup_file= is no file"),
         (_JOB, ["--extra_package=README.md"], "--extra_package=README.md is none of *.whl"),
-        (_JOB, ["--requirements_file=none"], "--requirements_file=none does not exist"),
+        (_JOB, ["--requirements_file=none"], "--requirements_file=none is no file"),
         (_JOB, ["--setup_file=my_setup.py"], "--setup_file=my_setup.py is none of setup.py, "),
         (_JOB, ["--summary_file=/none/s.json"], "--summary_file=/none/s.json: there is no folder"),
         (_JOB, ["--staging_location=tmp"], "--staging_location=tmp: name a folder in a bucket"),
         (_JOB, ["--output_file=gs://my-bucket"], "--output_file=gs://my-bucket names no file"),
+        (_JOB, ["--input_file=gs://my-bucket/"], "--input_file=gs://my-bucket/ names no file"),
+        (_JOB, ["--input_file=gs://"], "--input_file=gs:// names no bucket"),
+        (_JOB, ["--output_file=gs:///rows.json"], "--output_file=gs:///rows.json names no bucket"),
+        (_STREAMING_JOB, ["--output_file=gs://My_Bucket/x/"], "gs://My_Bucket/x/ names no bucket"),
         (_JOB, ["--rejected_file=gs://my-bucket/x/"], "gs://my-bucket/x/ names no file"),
         (_JOB, ["--job_name=Daily_Job"], "Daily_Job"),
+        (_JOB, ["--job_name="], "--job_name names no job"),
+        (_JOB, ["--dry_run=False"], "--dry_run=False: say --dry_run=True, or leave it out"),
+        (
+            _JOB,
+            ["--dataflow_endpoint=http://[::1"],
+            "--dataflow_endpoint=http://[::1 is no address",
+        ),
+        (_JOB, ["--pickle_library=dill"], "dill is not installed"),
+        (_JOB, ["--experiments=disable_runner_v2", "--sdk_container_image=i"], "Portable Runner"),
+        (_JOB, ["--s3_secret_access_key=x"], "--s3_secret_access_key would be readable"),
+        (_JOB, ["--s3_session_token=x"], "--s3_session_token would be readable"),
         (_JOB, ["--summary_file=summary.json", "--detach"], "--summary_file=summary.json"),
         (
             _JOB,
@@ -202,6 +222,53 @@ def test_what_a_job_cannot_have_is_refused_before_it_is_built(
     (message,) = done.stderr.splitlines()
     assert named in message
     assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [[], ["--update", "--job_name=live"]], ids=["a new job", "an update"]
+)
+def test_without_credentials_nothing_is_asked_of_the_cloud(
+    options: list[str], checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    # The machine that would lend its own is not asked, either.
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    done = checkout.run(*_STREAMING_JOB, _TO_TOPIC, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    (message,) = done.stderr.splitlines()
+    assert "no Google credentials: gcloud auth application-default login" in message
+    assert checkout.connections() == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sdk_container_image=image"],
+        ["--worker_harness_container_image=image"],
+        ["--requirements_file=boto3.txt", "--requirements_cache=skip"],
+    ],
+)
+def test_workers_that_bring_more_may_use_other_buckets(
+    checkout: Checkout, options: list[str]
+) -> None:
+    (checkout.folder / "boto3.txt").write_text("boto3\n")
+    job = _without(_JOB, "--input_file", "--output_file")
+    files = ("--input_file=s3://my-bucket/log/*", "--output_file=s3://my-bucket/rows.json")
+    done = checkout.run(*job, *files, *options)
+    assert done.returncode == 0, done.stderr
+    assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+def test_what_cannot_be_packed_is_told_in_one_line(checkout: Checkout) -> None:
+    requirements = checkout.folder / "none.txt"
+    requirements.write_text("no-such-package-of-anybody==1\n")
+    done = checkout.run(*_JOB, f"--requirements_file={requirements}")
+    assert done.returncode == 1
+    (message,) = done.stderr.splitlines()
+    assert "what the workers are to install could not be made ready: ERROR: No match" in message
 
 
 # ---------------------------------------------------------------------------------------------
@@ -246,6 +313,32 @@ def test_a_batch_job_waits_for_its_end_and_tells_what_it_counted(
     assert modules == {"setup.py"} | {f"pipeline/{path.name}" for path in _MODULES}
     assert environment["sdkPipelineOptions"]["options"]["save_main_session"] is False
     assert checkout.connections() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "staged"),
+    [
+        (["--extra_package=other-1.whl"], {"other-1.whl", "workflow.tar.gz"}),
+        (["--extra_package=unbabel_cli-1.whl"], {"unbabel_cli-1.whl"}),
+        # By a path that Beam, which changes to its folder, would not find.
+        (["--setup_file=setup.py"], {"workflow.tar.gz"}),
+        (["--worker_harness_container_image=image"], set()),
+    ],
+    ids=["another package", "this package", "a relative setup file", "an image by its old name"],
+)
+def test_the_package_goes_along_unless_it_is_brought(
+    options: list[str], staged: set[str], checkout: Checkout, tmp_path: Path
+) -> None:
+    for name in ("other-1.whl", "unbabel_cli-1.whl"):
+        (checkout.folder / name).write_bytes(b"a package")
+    with serving(FakeDataflow()) as service:
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        done = checkout.run(*call, *service.options(tmp_path), "--detach", *options)
+    assert done.returncode == 0, done.stderr
+    (job,) = service.jobs
+    (pool,) = job["environment"]["workerPools"]
+    assert _staged(pool) - {"extra_packages.txt"} == staged
 
 
 def _staged(pool: dict[str, Any]) -> set[str]:
@@ -356,8 +449,9 @@ def test_who_stops_waiting_leaves_the_job_to_the_service(
         ),
         ("FAILED", "Workflow failed. Causes: no quota", ": Workflow failed. Causes: no quota"),
         ("CANCELLED", None, ""),
+        ("DRAINED", None, ""),
     ],
-    ids=["an error of ours", "one of the service", "cancelled"],
+    ids=["an error of ours", "one of the service", "cancelled", "drained"],
 )
 def test_a_job_that_is_not_done_is_one_line_and_the_exit_code_1(
     state: str, error: str | None, told: str, checkout: Checkout, tmp_path: Path
@@ -368,6 +462,30 @@ def test_a_job_that_is_not_done_is_one_line_and_the_exit_code_1(
     assert done.returncode == 1
     message = f"unbabel_cli: error: the job ended in state {state}{told}"
     assert done.stderr.splitlines()[-1] == message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("state", "refused", "told"),
+    [
+        ("RUNNING", "/job-1", "the job could not be watched, and may still run: 403 "),
+        ("RUNNING", "/job-1/messages", "the job could not be watched, and may still run: 403 "),
+        ("DONE", "/job-1/metrics", "the job is done, and what it counted could not be read: 403 "),
+    ],
+    ids=["its state", "its messages", "its counters"],
+)
+def test_a_job_that_may_not_be_watched_is_one_line_and_the_exit_code_1(
+    state: str, refused: str, told: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    service = FakeDataflow(state=f"JOB_STATE_{state}", refused=[refused])
+    with serving(service):
+        call = _without(_JOB, "--dry_run", "--temp_location")
+        image = "--sdk_container_image=image"
+        done = checkout.run(*call, *service.options(tmp_path), image)
+    assert done.returncode == 1
+    _, message = done.stderr.splitlines()
+    assert message.startswith(f"unbabel_cli: error: {told}")
+    assert message.endswith("you may not see this")
 
 
 @pytest.mark.slow
@@ -421,4 +539,15 @@ def test_an_update_of_what_does_not_run_is_refused(checkout: Checkout, tmp_path:
     assert done.returncode == 2
     (message,) = done.stderr.splitlines()
     assert "no job named live runs in europe-west1 of my-project (running there: other)" in message
+    assert service.jobs == []
+
+
+@pytest.mark.slow
+def test_an_update_whose_jobs_may_not_be_listed_says_so(checkout: Checkout, tmp_path: Path) -> None:
+    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
+    with serving(FakeDataflow(running=["live"], refused=[""])) as service:
+        done = checkout.run(*job, *service.options(tmp_path))
+    assert done.returncode == 1
+    (message,) = done.stderr.splitlines()
+    assert "--update: the jobs in europe-west1 of my-project cannot be listed: 403" in message
     assert service.jobs == []

@@ -39,7 +39,7 @@ _LAYERS = [
     *("writing", "options", "summary"),
     *("streams", "batch", "streaming"),
     *("appending", "hourly", "pubsub", "following", "prism", "status"),
-    *("local", "live", "subscribed", "dataflow", "remote"),
+    *("local", "live", "subscribed", "staging", "dataflow", "remote"),
     *("run", "__main__"),
 ]
 
