@@ -15,8 +15,10 @@ pytest.importorskip("google.cloud.dataflow_v1beta3", reason="the extra gcp is no
 from apache_beam.options.pipeline_options import PipelineOptions
 from fake_dataflow import FakeDataflow, serving
 
+from pipeline.errors import OptionError
 from pipeline.options import own_options, parse_options, settings_of
 from pipeline.parsing import ParseEvents
+from pipeline.staging import check_staged
 from pipeline.writing import WriteRows
 
 _CLOUD = [
@@ -263,12 +265,29 @@ def test_workers_that_bring_more_may_use_other_buckets(
 
 @pytest.mark.slow
 def test_what_cannot_be_packed_is_told_in_one_line(checkout: Checkout) -> None:
-    requirements = checkout.folder / "none.txt"
-    requirements.write_text("no-such-package-of-anybody==1\n")
-    done = checkout.run(*_JOB, f"--requirements_file={requirements}")
+    (checkout.folder / "requirements.txt").write_text("anything==1\n")
+    pip, about = checkout.folder / "pip", checkout.folder / "pip-99.dist-info"
+    pip.mkdir()
+    (pip / "__init__.py").touch()
+    (pip / "__main__.py").write_text("print('Looking for it'); raise SystemExit('none of it')")
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pip\nVersion: 99\n")
+    done = checkout.run(*_JOB, "--requirements_file=requirements.txt")
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
-    assert "what the workers are to install could not be made ready: ERROR: No match" in message
+    assert message.endswith("what the workers are to install could not be made ready: none of it")
+
+
+def test_requirements_need_pip_where_they_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    requirements = tmp_path / "requirements.txt"
+    requirements.touch()
+    asked = f"--requirements_file={requirements}"
+    with pytest.raises(OptionError, match="--requirements_cache=skip"):
+        check_staged(PipelineOptions([asked]))
+    check_staged(PipelineOptions([asked, "--requirements_cache=skip"]))
 
 
 # ---------------------------------------------------------------------------------------------
