@@ -47,6 +47,6 @@ def build_pipeline(
     if rejected is not None:
         letters = parsed.rejected | "WriteDeadLetters" >> WriteDeadLetters(rejected)
         written.append((rejected, letters))
-    published = pipeline | "Publish" >> Publish(written)
+    published = pipeline | "Publish" >> Publish(written, settings.patterns)
     if not files.is_local(rows.scratch):
         _ = tally | "CleanUp" >> CleanUp(rows.scratch, settings.max_rejected, published)

@@ -124,9 +124,11 @@ def names(pattern: str, path: str) -> bool:
         asked_folder, asked_name = pattern, "*"
     if name.startswith(".") and not asked_name.startswith("."):
         return False
+    if not fnmatch.fnmatchcase(name, asked_name):
+        return False
     # Absolute, as a relative `**` would leave out the folder that it starts from.
     folders = glob.glob(os.path.join(os.getcwd(), asked_folder, ""), recursive=True)
-    return fnmatch.fnmatchcase(name, asked_name) and folder in map(os.path.realpath, folders)
+    return folder in map(os.path.realpath, folders)
 
 
 def open_to_read(path: str) -> BinaryIO:

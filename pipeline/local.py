@@ -16,7 +16,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 from pipeline import files, progress
 from pipeline.batch import build_pipeline
-from pipeline.errors import TooManyRejectedError, run_error_in
+from pipeline.errors import OptionError, TooManyRejectedError, run_error_in
 from pipeline.events import JSON_ARRAY
 from pipeline.options import Settings
 from pipeline.reading import find_inputs
@@ -39,22 +39,27 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
     # After an interruption a step may still be writing there.
     with tempfile.TemporaryDirectory(prefix="unbabel_cli-", ignore_cleanup_errors=True) as scratch:
         inputs = spool_inputs(settings.patterns, scratch)
-        found = [info for info, _ in find_inputs(inputs)]
-        total_bytes = sum(info.size for info in found)
+        sizes = {info.path: info.size for info, _ in find_inputs(inputs)}
+        total_bytes = sum(sizes.values())
         rows_to = Destination.of("output_file", settings.output_file, scratch)
         rejected_to = Destination.of("rejected_file", settings.rejected_file, scratch)
         summary_to = Destination.of("summary_file", settings.summary_file, scratch)
-        check_destinations(
-            [each for each in (rows_to, rejected_to, summary_to) if each],
-            settings.patterns,
-            [info.path for info in found],
-        )
+        destinations = [each for each in (rows_to, rejected_to, summary_to) if each]
+        check_destinations(destinations, settings.patterns, sizes)
         rows = Output(rows_to.path, scratch, run_id, settings.num_shards)
+        if settings.num_shards > 1:
+            if rows_to.path != rows_to.asked:
+                raise OptionError(f"--num_shards above 1 needs files, not {rows_to.asked}")
+            with files.writing(rows_to.path):
+                # Those of another number of shards are removed.
+                shards = {*rows.paths(), *files.shards_of(rows_to.path)}
+            destinations += [Destination("output_file", path, path) for path in sorted(shards)]
+            check_destinations(destinations, settings.patterns, sizes)
         rejected = Output(rejected_to.path, scratch, run_id) if rejected_to else None
 
         pipeline = beam.Pipeline(runner, options)
         build_pipeline(pipeline, settings, inputs, rows, rejected)
-        _logger.info("%d bytes in %d files, on %s", total_bytes, len(found), type(runner).__name__)
+        _logger.info("%d bytes in %d files, on %s", total_bytes, len(sizes), type(runner).__name__)
         with _removing_temporaries(rows, rejected), progress.shown(total_bytes):
             started = time.monotonic()
             result = pipeline.run()

@@ -57,6 +57,12 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
             raise OptionError(
                 f"--{name}=-: a remote runner has no standard input or output: name a file"
             )
+    run_id = uuid4().hex[:12]
+    # A name of its own: the output is prepared under that of `output_file`.
+    scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
+    rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
+    rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
+    outputs += [("output_file", path) for path in rows.paths()]
     check_not_inputs(outputs, settings.patterns)
     check_distinct(outputs)
     is_waited_for = not (
@@ -72,11 +78,6 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         if not os.access(folder, os.W_OK):
             raise OptionError(f"--summary_file={summary_file}: there is no folder to write it to")
     _prepare(options, runner, on_workers)
-    run_id = uuid4().hex[:12]
-    # A name of its own: the output is prepared under that of `output_file`.
-    scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
-    rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
-    rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
     pipeline = _pipeline(runner, options)
     build_pipeline(pipeline, settings, tuple(map(Input, settings.patterns)), rows, rejected)
     started = time.monotonic()

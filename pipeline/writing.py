@@ -56,10 +56,13 @@ class Output:
             return self.path
         return f"{self.path}-{shard:05d}-of-{self.num_shards:05d}"
 
+    def paths(self) -> list[str]:
+        """The names of all files."""
+        return [self.shard_path(shard) for shard in range(self.num_shards)]
+
     def temporary_paths(self) -> list[str]:
         """What the files are called while they are written."""
-        shards = range(self.num_shards)
-        return [files.temporary_name(self.shard_path(shard), self.run_id) for shard in shards]
+        return [files.temporary_name(path, self.run_id) for path in self.paths()]
 
 
 @dataclass(eq=False)
@@ -239,26 +242,29 @@ class _WriteDeadLettersFn(beam.DoFn):
 class Publish(beam.PTransform):
     """Puts the files of a run in the place of earlier ones, once all of them are complete.
 
-    Shards that an earlier run, with another number of them, has left are removed. Takes a pipeline,
-    and `written`: of each output the numbers of its shards. Gives how many files each has.
+    Shards that an earlier run, with another number of them, has left are removed, but no file that
+    `inputs` (paths and globs) name. Takes a pipeline, and `written`: of each output the numbers of
+    its shards. Gives how many files each has.
 
     Raises:
         OutputError: when the pipeline runs.
     """
 
     written: Sequence[tuple[Output, beam.PCollection]]
+    inputs: Sequence[str] = ()
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         publish = beam.ParDo(
-            _PublishFn([output for output, _ in self.written]),
+            _PublishFn([output for output, _ in self.written], self.inputs),
             *(AsList(shards) for _, shards in self.written),
         )
         return pipeline | "Once" >> beam.Impulse() | "Replace" >> publish.with_output_types(int)
 
 
 class _PublishFn(beam.DoFn):
-    def __init__(self, outputs: list[Output]) -> None:
+    def __init__(self, outputs: list[Output], inputs: Sequence[str]) -> None:
         self._outputs = outputs
+        self._inputs = inputs
 
     def process(self, _once: bytes, *written: list[int]) -> Iterator[int]:
         for output, shards in zip(self._outputs, written, strict=True):
@@ -267,7 +273,8 @@ class _PublishFn(beam.DoFn):
                 files.replace(path, output.run_id)
             if paths and output.num_shards > 1:
                 for stale in set(files.shards_of(output.path)) - set(paths):
-                    files.remove(stale)
+                    if not any(files.names(pattern, stale) for pattern in self._inputs):
+                        files.remove(stale)
             yield len(paths)
 
 

@@ -860,8 +860,46 @@ def test_an_output_that_is_an_input_or_would_be_matched_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("pattern", "output"),
+    [
+        ("log-00000-of-00002", "log"),
+        # Those of another number of shards would be removed.
+        ("log-00000-of-00009", "log"),
+        ("symbolic", "log"),
+        ("log-*", "./log"),
+        ("new-*,events.json", "new"),
+    ],
+)
+def test_shards_that_are_inputs_or_would_be_matched_are_refused(
+    call: _Call, tmp_path: Path, pattern: str, output: str
+) -> None:
+    for name in ("log-00000-of-00002", "log-00000-of-00009"):
+        (tmp_path / name).write_bytes((tmp_path / "events.json").read_bytes())
+    (tmp_path / "symbolic").symlink_to("log-00000-of-00009")
+    (tmp_path / "new-").write_bytes(b"")
+    before = _content(tmp_path)
+    shards = (f"--output_file={output}", "--num_shards=2")
+    ended = call("--input_file", pattern, _WINDOW, *shards)
+    assert (ended.code, ended.out) == (2, b"")
+    assert f"--output_file={output}-0000" in ended.error
+    assert "is one of the inputs" in ended.error
+    assert _content(tmp_path) == before
+
+
+@pytest.mark.parametrize("device", ["/dev/stdout", "/dev/null"])
+def test_shards_are_files(call: _Call, device: str) -> None:
+    ended = call(*_CALL, f"--output_file={device}", "--num_shards=2")
+    assert (ended.code, ended.out) == (2, b"")
+    assert "--num_shards above 1 needs files" in ended.error
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["--output_file=o", "--num_shards=2", "--rejected_file=o-00001-of-00002"],
+            ["--output_file", "--rejected_file", "both"],
+        ),
         (["--output_file=o", "--rejected_file=o"], ["--output_file", "--rejected_file", "both"]),
         (["--output_file=o", "--summary_file=./o"], ["--output_file", "--summary_file", "both"]),
         (["--rejected_file=o", "--summary_file=o"], ["--rejected_file", "--summary_file", "both"]),

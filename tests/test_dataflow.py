@@ -165,6 +165,15 @@ def test_a_streaming_job_is_built_from_a_checkout_without_a_network(
         ),
         (_JOB, ["--output_file=s3://my-bucket/rows.json"], "nothing for s3://"),
         (_JOB, ["--output_file=gs://my-bucket/log/1.json.gz"], "1.json.gz is one of the inputs"),
+        (
+            _JOB,
+            [
+                "--output_file=gs://my-bucket/rows",
+                "--num_shards=2",
+                "--input_file=gs://my-bucket/r*-of-*",
+            ],
+            "--output_file=gs://my-bucket/rows-00000-of-00002 is one of the inputs",
+        ),
         (_JOB, ["--rejected_file=gs://my-bucket/rows.json"], "are both gs://my-bucket/rows.json"),
         (_JOB, ["--summary_file=gs://my-bucket/rows.json"], "are both gs://my-bucket/rows.json"),
         (_JOB, ["--extra_package=none.whl"], "--extra_package=none.whl is no file"),

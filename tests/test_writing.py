@@ -63,13 +63,14 @@ def _write_rows(
     num_shards: int = 1,
     max_rows: int = 10**8,
     tally: Tally | None = None,
+    inputs: Sequence[str] = (),
 ) -> beam.Pipeline:
     """Writes to `rows.json` in a folder, and gives the pipeline that has run."""
     output = Output(str(folder / "rows.json"), str(folder / "scratch"), "run", num_shards)
     with transform_pipeline() as p:
         tallies = p | "Tally" >> beam.Create([tally or Tally(accepted=1)])
         write = WriteRows(output, RowFormat(["client_name"]), tallies, MaxRejected(), max_rows)
-        _ = p | Publish([(output, p | beam.Create(blocks) | write)])
+        _ = p | Publish([(output, p | beam.Create(blocks) | write)], inputs)
     return p
 
 
@@ -150,6 +151,14 @@ def test_shards_of_an_earlier_run_are_removed_and_nothing_else(tmp_path: Path) -
     _write_rows(tmp_path, _blocks(), num_shards=2)
     new = ["rows.json-00000-of-00002", "rows.json-00001-of-00002"]
     assert _files(tmp_path) == sorted([*new, *others])
+
+
+def test_no_input_is_removed_as_a_shard_of_an_earlier_run(tmp_path: Path) -> None:
+    (tmp_path / "rows.json-00000-of-00005").write_bytes(_OLD)
+    (tmp_path / "rows.json-00000-of-00006").write_bytes(_OLD)
+    _write_rows(tmp_path, _blocks(), num_shards=2, inputs=[f"{tmp_path}/rows.json-*-of-00005"])
+    new = ["rows.json-00000-of-00002", "rows.json-00001-of-00002"]
+    assert _files(tmp_path) == [new[0], "rows.json-00000-of-00005", new[1]]
 
 
 def test_shards_of_an_earlier_run_stay_where_nothing_is_written(tmp_path: Path) -> None:
