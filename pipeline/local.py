@@ -44,17 +44,11 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         rows_to = Destination.of("output_file", settings.output_file, scratch)
         rejected_to = Destination.of("rejected_file", settings.rejected_file, scratch)
         summary_to = Destination.of("summary_file", settings.summary_file, scratch)
-        destinations = [each for each in (rows_to, rejected_to, summary_to) if each]
-        check_destinations(destinations, settings.patterns, sizes)
         rows = Output(rows_to.path, scratch, run_id, settings.num_shards)
+        destinations = [each for each in (rows_to, rejected_to, summary_to) if each]
         if settings.num_shards > 1:
-            if rows_to.path != rows_to.asked:
-                raise OptionError(f"--num_shards above 1 needs files, not {rows_to.asked}")
-            with files.writing(rows_to.path):
-                # Those of another number of shards are removed.
-                shards = {*rows.paths(), *files.shards_of(rows_to.path)}
-            destinations += [Destination("output_file", path, path) for path in sorted(shards)]
-            check_destinations(destinations, settings.patterns, sizes)
+            destinations += _shards(rows_to, rows)
+        check_destinations(destinations, settings.patterns, sizes)
         rejected = Output(rejected_to.path, scratch, run_id) if rejected_to else None
 
         pipeline = beam.Pipeline(runner, options)
@@ -79,6 +73,20 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         raise TooManyRejectedError(_refusal(summary))
     if summary.non_blank and not summary.accepted:
         _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
+
+
+def _shards(rows_to: Destination, rows: Output) -> list[Destination]:
+    """The files that the shards take the place of, and those of an earlier run that are removed.
+
+    Raises:
+        OptionError, OutputError: there can be none.
+    """
+    if not rows_to.is_file:
+        raise OptionError(f"--num_shards above 1 needs files, not {rows_to.asked}")
+    rows_to.check()
+    with files.writing(rows_to.path):
+        paths = {*rows.paths(), *files.shards_of(rows_to.path)}
+    return [Destination(rows_to.option, path, path) for path in sorted(paths)]
 
 
 @contextlib.contextmanager

@@ -44,39 +44,21 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         OptionError: the options name what a job cannot have.
         RunError: the job failed, or could not be watched.
     """
-    inputs = [("input_file", pattern) for pattern in settings.patterns]
-    outputs = [("output_file", settings.output_file)]
-    if settings.rejected_file is not None:
-        outputs.append(("rejected_file", settings.rejected_file))
-    on_workers = [*inputs, *outputs]
-    summary_file = settings.summary_file
-    if summary_file is not None:
-        outputs.append(("summary_file", summary_file))
-    for name, path in (*inputs, *outputs):
-        if path == STANDARD_STREAM:
-            raise OptionError(
-                f"--{name}=-: a remote runner has no standard input or output: name a file"
-            )
     run_id = uuid4().hex[:12]
     # A name of its own: the output is prepared under that of `output_file`.
     scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
     rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
     rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
-    outputs += [("output_file", path) for path in rows.paths()]
-    check_not_inputs(outputs, settings.patterns)
-    check_distinct(outputs)
     is_waited_for = not (
         options.view_as(RunOptions).detach or dataflow.is_launched_as_template(options)
     )
-    if summary_file and not is_waited_for:
-        raise OptionError(
-            f"--summary_file={summary_file} is written when the job has ended, and this "
-            "call would not wait for it: leave it out"
-        )
-    if summary_file and files.is_local(summary_file):
-        folder = os.path.dirname(os.path.abspath(summary_file))
-        if not os.access(folder, os.W_OK):
-            raise OptionError(f"--summary_file={summary_file}: there is no folder to write it to")
+    _check_paths(settings, rows)
+    if settings.summary_file is not None:
+        _check_summary_file(settings.summary_file, is_waited_for)
+    on_workers = [("input_file", pattern) for pattern in settings.patterns]
+    on_workers += [("output_file", rows.path)]
+    if rejected is not None:
+        on_workers.append(("rejected_file", rejected.path))
     _prepare(options, runner, on_workers)
     pipeline = _pipeline(runner, options)
     build_pipeline(pipeline, settings, tuple(map(Input, settings.patterns)), rows, rejected)
@@ -93,8 +75,8 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
             f"the job is done, and what it counted could not be read{_reason(error)}"
         ) from error
     print(summary.text(), file=sys.stderr)
-    if summary_file:
-        summary.write(summary_file, run_id)
+    if settings.summary_file:
+        summary.write(settings.summary_file, run_id)
 
 
 def submit_streaming(
@@ -130,6 +112,37 @@ def submit_streaming(
     ]
     average_live(chunks, settings, Sinks(rows, *letters))
     _start(pipeline, options, runner)
+
+
+def _check_paths(settings: Settings, rows: Output) -> None:
+    """Refuses what is not a file, or not one of its own, by its path alone."""
+    asked = {
+        "output_file": settings.output_file,
+        "rejected_file": settings.rejected_file,
+        "summary_file": settings.summary_file,
+    }
+    outputs = [(name, path) for name, path in asked.items() if path is not None]
+    inputs = [("input_file", pattern) for pattern in settings.patterns]
+    for name, path in (*inputs, *outputs):
+        if path == STANDARD_STREAM:
+            raise OptionError(
+                f"--{name}=-: a remote runner has no standard input or output: name a file"
+            )
+    outputs += [("output_file", path) for path in rows.paths()]
+    check_not_inputs(outputs, settings.patterns)
+    check_distinct(outputs)
+
+
+def _check_summary_file(path: str, is_waited_for: bool) -> None:
+    if not is_waited_for:
+        raise OptionError(
+            f"--summary_file={path} is written when the job has ended, and this "
+            "call would not wait for it: leave it out"
+        )
+    if files.is_local(path):
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.access(folder, os.W_OK):
+            raise OptionError(f"--summary_file={path}: there is no folder to write it to")
 
 
 def _prepare(
@@ -196,11 +209,11 @@ def _wait(result: PipelineResult, is_debugging: bool) -> None:
             result.wait_until_finish()
         except Exception as error:  # a service's client raises what it likes
             failure = failures[0] if failures else error
-    reason = "" if failure is None else _reason(failure)
     try:
         state = result.state
     except Exception as error:  # the same client
-        raise RunError(f"the job could not be watched, and may still run{reason}") from error
+        failure, state = failure or error, PipelineState.UNKNOWN
+    reason = "" if failure is None else _reason(failure)
     if not PipelineState.is_terminal(state):
         raise RunError(f"the job could not be watched, and may still run{reason}") from failure
     if state != PipelineState.DONE:

@@ -107,9 +107,14 @@ class Destination:
             return cls(option, asked, files.join(scratch, option))
         return cls(option, asked, asked)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether what is asked for is written itself."""
+        return self.path == self.asked
+
     def check(self) -> None:
         """Raises OutputError where it can be seen beforehand that nothing can be written."""
-        if self.path != self.asked or not files.is_local(self.asked):
+        if not self.is_file or not files.is_local(self.asked):
             return
         folder = os.path.dirname(os.path.realpath(self.asked))
         if os.path.isdir(self.asked) or self.asked.endswith(os.sep):
@@ -134,7 +139,7 @@ class Destination:
             OutputError: it cannot be written.
             BrokenPipeError: its reader has gone.
         """
-        if self.path == self.asked or not os.path.exists(self.path):
+        if self.is_file or not os.path.exists(self.path):
             return
         with files.writing(self.asked), open(self.path, "rb") as source:
             if self.asked == STANDARD_STREAM:
@@ -170,6 +175,5 @@ def check_destinations(
         each.check()
         if each.identity() in inputs:
             raise OptionError(f"--{each.option}={each.asked} is one of the inputs")
-    asked = [(each.option, each.asked) for each in destinations if each.path == each.asked]
-    check_not_inputs(asked, patterns)
+    check_not_inputs(((each.option, each.asked) for each in destinations if each.is_file), patterns)
     check_distinct((each.option, each.asked) for each in destinations)

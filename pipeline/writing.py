@@ -251,7 +251,7 @@ class Publish(beam.PTransform):
     """
 
     written: Sequence[tuple[Output, beam.PCollection]]
-    inputs: Sequence[str] = ()
+    inputs: Sequence[str]
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         publish = beam.ParDo(
@@ -272,10 +272,13 @@ class _PublishFn(beam.DoFn):
             for path in paths:
                 files.replace(path, output.run_id)
             if paths and output.num_shards > 1:
-                for stale in set(files.shards_of(output.path)) - set(paths):
-                    if not any(files.names(pattern, stale) for pattern in self._inputs):
-                        files.remove(stale)
+                self._remove_stale(output, paths)
             yield len(paths)
+
+    def _remove_stale(self, output: Output, paths: list[str]) -> None:
+        for path in set(files.shards_of(output.path)) - set(paths):
+            if not any(files.names(pattern, path) for pattern in self._inputs):
+                files.remove(path)
 
 
 class CleanUp(beam.PTransform):

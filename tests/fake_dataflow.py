@@ -54,7 +54,12 @@ class FakeDataflow:
         ]
 
 
+def _refusal(status: int, reason: str) -> tuple[dict[str, Any], int]:
+    return {"error": {"code": status, "message": reason}}, status
+
+
 _JOBS = "/v1b3/projects/my-project/locations/europe-west1/jobs"
+_NOTHING_HERE = _refusal(404, "there is nothing here")
 
 
 @contextmanager
@@ -63,17 +68,17 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
 
     class _Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            if self.path.partition("?")[0] != _JOBS:
-                self._refuse(404, "there is nothing here")
+            if self._below_jobs() != "":
+                self._answer(*_NOTHING_HERE)
                 return
             job = job_of(self.rfile.read(int(self.headers["content-length"])))
             service.jobs.append(job)
             self._answer({**job, "id": "job-1", "currentState": "JOB_STATE_PENDING"})
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0].removeprefix(_JOBS)
+            path = self._below_jobs()
             if path in service.refused:
-                self._refuse(403, "you may not see this")
+                self._answer(*_refusal(403, "you may not see this"))
             elif path == "":
                 running = [_job(name, "JOB_STATE_RUNNING") for name in service.running]
                 draining = [_job(name, "JOB_STATE_DRAINING") for name in service.draining]
@@ -88,13 +93,14 @@ def serving(service: FakeDataflow) -> Iterator[FakeDataflow]:
             elif path == "/job-1":
                 self._answer({"id": "job-1", "currentState": service.state})
             else:
-                self._refuse(404, "there is nothing here")
+                self._answer(*_NOTHING_HERE)
 
         def do_PUT(self) -> None:
             self._answer({"id": "job-1", "currentState": "JOB_STATE_CANCELLED"})
 
-        def _refuse(self, status: int, reason: str) -> None:
-            self._answer({"error": {"code": status, "message": reason}}, status)
+        def _below_jobs(self) -> str:
+            """What is asked for: a path below that of all jobs, if it is."""
+            return self.path.partition("?")[0].removeprefix(_JOBS)
 
         def _answer(self, answer: dict[str, Any], status: int = 200) -> None:
             service.requests.append((self.command, self.path))

@@ -307,6 +307,9 @@ def _without(job: list[str], *names: str) -> list[str]:
     return [each for each in job if each.partition("=")[0] not in names]
 
 
+_SUBMITTED = _without(_JOB, "--dry_run", "--temp_location")
+
+
 @pytest.mark.slow
 def test_a_batch_job_waits_for_its_end_and_tells_what_it_counted(
     checkout: Checkout, tmp_path: Path
@@ -314,12 +317,11 @@ def test_a_batch_job_waits_for_its_end_and_tells_what_it_counted(
     counters = {ParseEvents: {"lines": 3, "accepted": 3}, WriteRows: {"rows": 13}}
     dates = {WriteRows: {"dates": [25_764_131, 25_764_144]}}
     with serving(FakeDataflow(counters=counters, distributions=dates)) as service:
-        call = _without(_JOB, "--dry_run", "--temp_location")
         account = "--service_account_email=worker@my-project.iam.gserviceaccount.com"
         workers = ("--max_num_workers=7", "--worker_machine_type=n2-standard-2", account)
         summary = f"--summary_file={tmp_path}/summary.json"
         done = checkout.run(
-            *call, *service.options(tmp_path), "--job_name=daily", summary, *workers
+            *_SUBMITTED, *service.options(tmp_path), "--job_name=daily", summary, *workers
         )
     assert done.returncode == 0, done.stderr
     assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
@@ -361,8 +363,7 @@ def test_the_package_goes_along_unless_it_is_brought(
     for name in ("other-1.whl", "unbabel_cli-1.whl"):
         (checkout.folder / name).write_bytes(b"a package")
     with serving(FakeDataflow()) as service:
-        call = _without(_JOB, "--dry_run", "--temp_location")
-        done = checkout.run(*call, *service.options(tmp_path), "--detach", *options)
+        done = checkout.run(*_SUBMITTED, *service.options(tmp_path), "--detach", *options)
     assert done.returncode == 0, done.stderr
     (job,) = service.jobs
     (pool,) = job["environment"]["workerPools"]
@@ -441,8 +442,7 @@ def test_a_batch_job_is_left_to_the_service_when_detached(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     with serving(FakeDataflow()) as service:
-        call = _without(_JOB, "--dry_run", "--temp_location")
-        done = checkout.run(*call, *service.options(tmp_path), "--detach")
+        done = checkout.run(*_SUBMITTED, *service.options(tmp_path), "--detach")
     assert done.returncode == 0, done.stderr
     assert "dataflow/jobs/europe-west1/job-1?project=my-project" in done.stderr
     assert [method for method, _ in service.requests] == ["POST"]
@@ -452,16 +452,17 @@ def test_a_batch_job_is_left_to_the_service_when_detached(
 def test_who_stops_waiting_leaves_the_job_to_the_service(
     checkout: Checkout, tmp_path: Path
 ) -> None:
-    with serving(FakeDataflow(state="JOB_STATE_RUNNING")) as service:
-        call = _without(_JOB, "--dry_run", "--temp_location")
-        with checkout.start(*call, *service.options(tmp_path)) as waiting:
-            try:
-                assert any(line.startswith("job job-1: ") for line in waiting.stderr)
-                waiting.send_signal(signal.SIGINT)
-                assert waiting.wait(timeout=60) == 130
-            finally:
-                waiting.kill()
-            assert waiting.stderr.read() == ""
+    with (
+        serving(FakeDataflow(state="JOB_STATE_RUNNING")) as service,
+        checkout.start(*_SUBMITTED, *service.options(tmp_path)) as waiting,
+    ):
+        try:
+            assert any(line.startswith("job job-1: ") for line in waiting.stderr)
+            waiting.send_signal(signal.SIGINT)
+            assert waiting.wait(timeout=60) == 130
+        finally:
+            waiting.kill()
+        assert waiting.stderr.read() == ""
     assert {method for method, _ in service.requests} <= {"POST", "GET"}
 
 
@@ -485,8 +486,7 @@ def test_a_job_that_is_not_done_is_one_line_and_the_exit_code_1(
     state: str, error: str | None, told: str, checkout: Checkout, tmp_path: Path
 ) -> None:
     with serving(FakeDataflow(state=f"JOB_STATE_{state}", error=error)) as service:
-        call = _without(_JOB, "--dry_run", "--temp_location")
-        done = checkout.run(*call, *service.options(tmp_path))
+        done = checkout.run(*_SUBMITTED, *service.options(tmp_path))
     assert done.returncode == 1
     message = f"unbabel_cli: error: the job ended in state {state}{told}"
     assert done.stderr.splitlines()[-1] == message
@@ -507,9 +507,8 @@ def test_a_job_that_may_not_be_watched_is_one_line_and_the_exit_code_1(
 ) -> None:
     service = FakeDataflow(state=f"JOB_STATE_{state}", refused=[refused])
     with serving(service):
-        call = _without(_JOB, "--dry_run", "--temp_location")
         image = "--sdk_container_image=image"
-        done = checkout.run(*call, *service.options(tmp_path), image)
+        done = checkout.run(*_SUBMITTED, *service.options(tmp_path), image)
     assert done.returncode == 1
     _, message = done.stderr.splitlines()
     assert message.startswith(f"unbabel_cli: error: {told}")
@@ -546,36 +545,44 @@ def test_a_streaming_job_is_left_to_the_service(checkout: Checkout, tmp_path: Pa
     assert checkout.connections() == ""
 
 
+_UPDATE = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["running", "draining"])
 def test_an_update_replaces_the_job_of_its_name(
     state: str, checkout: Checkout, tmp_path: Path
 ) -> None:
-    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
     with serving(FakeDataflow(**{state: ["other", "live"]})) as service:
-        done = checkout.run(*job, *service.options(tmp_path))
+        done = checkout.run(*_UPDATE, *service.options(tmp_path))
     assert done.returncode == 0, done.stderr
     (submitted,) = service.jobs
     assert (submitted["name"], submitted["replaceJobId"]) == ("live", "id-of-live")
 
 
 @pytest.mark.slow
-def test_an_update_of_what_does_not_run_is_refused(checkout: Checkout, tmp_path: Path) -> None:
-    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
-    with serving(FakeDataflow(running=["other"], queued=["live"])) as service:
-        done = checkout.run(*job, *service.options(tmp_path))
-    assert done.returncode == 2
+@pytest.mark.parametrize(
+    ("service", "code", "told"),
+    [
+        (
+            FakeDataflow(running=["other"], queued=["live"]),
+            2,
+            "no job named live runs in europe-west1 of my-project (running there: other)",
+        ),
+        (
+            FakeDataflow(running=["live"], refused=[""]),
+            1,
+            "--update: the jobs in europe-west1 of my-project cannot be listed: 403",
+        ),
+    ],
+    ids=["no such job runs", "the jobs may not be listed"],
+)
+def test_an_update_of_what_is_not_seen_to_run_is_refused(
+    service: FakeDataflow, code: int, told: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    with serving(service):
+        done = checkout.run(*_UPDATE, *service.options(tmp_path))
+    assert done.returncode == code
     (message,) = done.stderr.splitlines()
-    assert "no job named live runs in europe-west1 of my-project (running there: other)" in message
-    assert service.jobs == []
-
-
-@pytest.mark.slow
-def test_an_update_whose_jobs_may_not_be_listed_says_so(checkout: Checkout, tmp_path: Path) -> None:
-    job = _without([*_STREAMING_JOB, _TO_TOPIC, "--update", "--job_name=live"], "--temp_location")
-    with serving(FakeDataflow(running=["live"], refused=[""])) as service:
-        done = checkout.run(*job, *service.options(tmp_path))
-    assert done.returncode == 1
-    (message,) = done.stderr.splitlines()
-    assert "--update: the jobs in europe-west1 of my-project cannot be listed: 403" in message
+    assert told in message
     assert service.jobs == []

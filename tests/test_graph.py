@@ -60,12 +60,12 @@ def test_each_job_has_a_run_id_of_its_own(
     name: str, writer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
+    kind = getattr(remote, writer)
 
     def make(*arguments: Any) -> Any:
         made.append(kind(*arguments))
         return made[-1]
 
-    kind = getattr(remote, writer)
     monkeypatch.setattr(remote, writer, make)
     jobs = []
     for _ in range(2):

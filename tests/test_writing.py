@@ -309,7 +309,7 @@ def test_dead_letters_are_sorted_by_source_and_offset_whatever_their_order(
     random.Random(seed).shuffle(letters)
     output = Output(str(tmp_path / "rejected.json"), str(tmp_path / "scratch"), "run")
     with transform_pipeline() as p:
-        _ = p | Publish([(output, p | beam.Create(letters) | WriteDeadLetters(output))])
+        _ = p | Publish([(output, p | beam.Create(letters) | WriteDeadLetters(output))], inputs=())
     assert (tmp_path / "rejected.json").read_bytes() == _in_place(letters)
 
 
