@@ -19,17 +19,18 @@ find_python() {
 }
 
 # install_lock FOLDER LOCK: makes a virtual environment with what the lock lists, nothing else.
+# The lock is complete, so nothing is resolved: pip would ask for a hash of newer releases, too.
 install_lock() {
     local folder=$1 lock=$2 python
     python=$(find_python) || return
     if command -v uv >/dev/null; then
         uv venv --quiet --allow-existing --no-project --python "$python" "$folder" &&
             uv pip install --quiet --compile-bytecode --python "$folder/bin/python" \
-                --require-hashes -r "$lock"
+                --no-deps --require-hashes -r "$lock"
     else
         "$python" -m venv "$folder" &&
             "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-                --require-hashes -r "$lock"
+                --no-deps --require-hashes -r "$lock"
     fi
 }
 
