@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import apache_beam as beam
 
-from pipeline import files
 from pipeline.moving_average import MovingAverageBlocks
 from pipeline.options import Settings
 from pipeline.parsing import ParseEvents
@@ -14,17 +15,29 @@ from pipeline.summary import AddUp, Report
 from pipeline.writing import CleanUp, Output, Publish, WriteDeadLetters, WriteRows
 
 
+class Prepared(NamedTuple):
+    """What the batch flow has when it has run.
+
+    Attributes:
+        tally: the one `Tally` of the run.
+        written: each output, and the numbers of its shards (`int`) that stand beside their places.
+    """
+
+    tally: beam.PCollection
+    written: list[tuple[Output, beam.PCollection]]
+
+
 def build_pipeline(
     pipeline: beam.Pipeline,
     settings: Settings,
     inputs: tuple[Input, ...],
     rows: Output,
     rejected: Output | None = None,
-) -> None:
-    """Adds the whole flow to a pipeline; `inputs` are looked up, and files written, when it runs.
+) -> Prepared:
+    """Adds the flow up to files that are complete, and not yet in their places, to a pipeline.
 
-    Where the rows' scratch folder is in a bucket, the pipeline itself removes it, and fails if more
-    lines were rejected than allowed; on this machine both are left to the caller.
+    `inputs` are looked up when it runs. Where more lines are rejected than allowed, no rows are
+    written; to refuse the run is left to the caller.
     """
     parsed = (
         pipeline
@@ -47,6 +60,15 @@ def build_pipeline(
     if rejected is not None:
         letters = parsed.rejected | "WriteDeadLetters" >> WriteDeadLetters(rejected)
         written.append((rejected, letters))
-    published = pipeline | "Publish" >> Publish(written, settings.patterns)
-    if not files.is_local(rows.scratch):
-        _ = tally | "CleanUp" >> CleanUp(rows.scratch, settings.max_rejected, published)
+    return Prepared(tally, written)
+
+
+def publish_on_workers(pipeline: beam.Pipeline, settings: Settings, prepared: Prepared) -> None:
+    """Adds the end of the flow as a job of its own: nobody else moves, removes or refuses anything.
+
+    Files take their places, the scratch folder is removed, and the job fails if more lines were
+    rejected than allowed.
+    """
+    published = pipeline | "Publish" >> Publish(prepared.written, settings.patterns)
+    scratch = prepared.written[0][0].scratch
+    _ = prepared.tally | "CleanUp" >> CleanUp(scratch, settings.max_rejected, published)

@@ -1,6 +1,6 @@
 """Files by path, on this machine or in a bucket: Beam's filesystems, with errors of one line.
 
-Nothing else in the package lists, opens or replaces a file.
+Nothing else in the package lists, opens or renames a file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -24,10 +25,8 @@ from pipeline.errors import InputError, OutputError, RunError
 _EXTRAS = {"gs": ("gcp", "google.cloud.storage"), "s3": ("aws", "boto3")}
 
 
-# A name has at most 255 bytes, and a character up to four of them.
-_NAME_CHARACTERS = 50
-
-Write = Callable[[bytes], int]
+# As many as Linux follows.
+_MAX_LINKS = 40
 
 
 class FileInfo(NamedTuple):
@@ -104,6 +103,29 @@ def _find_remote(pattern: str) -> list[FileInfo]:
     return [FileInfo(each.path, each.size_in_bytes) for each in found]
 
 
+def descriptor_of(path: str) -> int | None:
+    """The number of this process' descriptor that a path names, directly or by links.
+
+    `/dev/stderr`, `/dev/fd/N` and `/proc/self/fd/N` are such paths; None for all others.
+    """
+    for _ in range(_MAX_LINKS):
+        folder, name = os.path.split(path)
+        if name.isdecimal() and _is_folder_of_descriptors(folder):
+            return int(name)
+        try:
+            path = os.path.join(folder, os.readlink(path))
+        except (OSError, ValueError):
+            break
+    return None
+
+
+def _is_folder_of_descriptors(folder: str) -> bool:
+    if folder == "/dev/fd":
+        return True
+    own = rf"/proc/({os.getpid()}|self)(/task/\d+)?/fd"
+    return re.fullmatch(own, os.path.realpath(folder)) is not None
+
+
 def identity(path: str) -> str:
     """The same for two names of one file."""
     return os.path.realpath(path) if is_local(path) else path
@@ -173,95 +195,18 @@ def create(path: str) -> BinaryIO:
     return stream
 
 
-@contextlib.contextmanager
-def replacing(path: str, run_id: str) -> Iterator[Write]:
-    """Gives what writes to a file that takes the place of `path` when, and only when, all is well.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with preparing(path, run_id) as write:
-        yield write
-    with _removed_on_failure(temporary_name(path, run_id)):
-        replace(path, run_id)
-
-
-@contextlib.contextmanager
-def preparing(path: str, run_id: str) -> Iterator[Write]:
-    """Gives what writes to a file beside `path`, which is there as a whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    temporary = temporary_name(path, run_id)
-    create_whole = _create_local if is_local(path) else _create_remote
-    with writing(path), _removed_on_failure(temporary), create_whole(temporary) as write:
-        yield write
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception):  # what went wrong first is what is told
-            remove(path)
-        raise
-
-
-def replace(path: str, run_id: str) -> None:
-    """Puts what was prepared in the place of `path`; once done, doing it again changes nothing.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    temporary = temporary_name(path, run_id)
-    with writing(path):
-        if FileSystems.exists(temporary) or not FileSystems.exists(path):
-            rename(temporary, path)
-
-
-@contextlib.contextmanager
-def _create_local(path: str) -> Iterator[Write]:
-    with create(path) as stream:
-        yield stream.write
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-@contextlib.contextmanager
-def _create_remote(path: str) -> Iterator[Write]:
-    """Creates an object with the first bytes: Beam cannot write an S3 object that has none."""
-    with contextlib.ExitStack() as stack:
-        streams: list[BinaryIO] = []
-
-        def write(data: bytes) -> int:
-            if data and not streams:
-                streams.append(stack.enter_context(create(path)))
-            return streams[0].write(data) if data else 0
-
-        yield write
-        if not streams:
-            _create_empty(path)
-
-
-def _create_empty(path: str) -> None:
+def create_empty(path: str) -> None:
+    """Creates a file without any bytes."""
     filesystem = FileSystems.get_filesystem(path)
     if filesystem.scheme() != "s3":
         create(path).close()
         return
+    # Beam's writer uploads parts, and S3 takes no upload without any.
     from apache_beam.io.aws import s3io
 
     bucket, key = s3io.parse_s3_path(path)
     client = s3io.S3IO(options=filesystem._options).client.client
     client.put_object(Bucket=bucket, Key=key, Body=b"")
-
-
-def temporary_name(path: str, run_id: str) -> str:
-    """The name beside `path` under which a run writes it until it is complete."""
-    # Where a symbolic link leads to, which may be on another disk.
-    folder, name = posixpath.split(os.path.realpath(path) if os.path.islink(path) else path)
-    return posixpath.join(folder, f".{name[-_NAME_CHARACTERS:]}.{run_id}.tmp")
 
 
 def shards_of(path: str) -> list[str]:
@@ -279,6 +224,11 @@ def shards_of(path: str) -> list[str]:
 def join(folder: str, name: str) -> str:
     """A file in a folder."""
     return posixpath.join(folder, name)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file at a path."""
+    return bool(FileSystems.exists(path))
 
 
 def rename(source: str, destination: str) -> None:
@@ -300,7 +250,11 @@ def remove(path: str) -> None:
 
 
 def remove_folder(folder: str) -> None:
-    """Removes what stands in a folder of a bucket."""
+    """Removes a folder and the files in it, if it is there."""
+    if is_local(folder):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        return
     found = FileSystems.match([posixpath.join(folder, "*")])
     FileSystems.delete([info.path for info in found[0].metadata_list])
 

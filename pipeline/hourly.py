@@ -12,6 +12,7 @@ from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWa
 from apache_beam.transforms.window import FixedWindows, IntervalWindow
 
 from pipeline import files
+from pipeline.replacing import replacing
 
 _HOUR_SECONDS = 3600
 
@@ -74,7 +75,7 @@ class _WriteHourFn(beam.DoFn):
         hour = datetime.fromtimestamp(window.start.micros // 1_000_000, timezone.utc)
         later = f"-{pane.index:04}" if pane.index else ""
         path = files.join(self._folder, f"{hour:%Y-%m-%dT%H}-{self._run_id}{later}.json")
-        with files.replacing(path, run_id=f"pane-{pane.index}") as write:
+        with replacing(path, run_id=f"pane-{pane.index}") as write:
             for line in lines:
                 write(line + b"\n")
         yield path

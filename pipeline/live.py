@@ -21,6 +21,7 @@ from pipeline.event_clock import EventClock
 from pipeline.follow import Follower
 from pipeline.following import Follow, Session
 from pipeline.options import FollowSettings, LiveSettings
+from pipeline.replacing import replacing
 from pipeline.streaming import Sinks, average_live
 from pipeline.streams import Destination, check_destinations
 from pipeline.summary import Summary
@@ -65,9 +66,10 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         summary = Summary.of(result.metrics(), time.monotonic() - started, is_live=True)
     summary_to = Destination.of("summary_file", settings.summary_file, "")
     if summary_to and summary_to.asked == summary_to.path:
-        summary.write(summary_to.path, run_id=name)
+        with replacing(summary_to.path, run_id=name) as write:
+            write(summary.to_json())
     elif summary_to:
-        append(summary_to.asked, f"{summary.to_json()}\n".encode())
+        append(summary_to.asked, summary.to_json())
     print(summary.text(), file=sys.stderr)
 
 

@@ -7,7 +7,8 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 from uuid import uuid4
 
 import apache_beam as beam
@@ -20,6 +21,7 @@ from pipeline.errors import OptionError, TooManyRejectedError, run_error_in
 from pipeline.events import JSON_ARRAY
 from pipeline.options import Settings
 from pipeline.reading import find_inputs
+from pipeline.replacing import preparing, replace_together
 from pipeline.streams import Destination, check_destinations, spool_inputs
 from pipeline.summary import Summary
 from pipeline.writing import Output
@@ -27,78 +29,128 @@ from pipeline.writing import Output
 _logger = logging.getLogger(__name__)
 
 
+class _Result(NamedTuple):
+    """Where a result is asked for, and the files that it is prepared in."""
+
+    destination: Destination
+    output: Output
+
+    @classmethod
+    def of(cls, option: str, asked: str, scratch: str, run_id: str, num_shards: int = 1) -> _Result:
+        """Decides where a result is prepared: beside its place, or in a folder for a stream."""
+        destination = Destination.of(option, asked, scratch)
+        return cls(destination, Output(destination.path, scratch, run_id, num_shards))
+
+
 def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunner) -> None:
-    """Runs the batch flow; files and streams get its results once it has succeeded.
+    """Runs the batch flow; once it has succeeded, streams get its results, and then files.
 
     Raises:
-        RunError: there is no result, and what stood in the output's place is there as it was.
-        BrokenPipeError: the reader of standard output or of a pipe has gone.
+        RunError: there is no result, and what stood in the places of outputs is there as it was.
+        BrokenPipeError: the reader of standard output, standard error or a pipe has gone.
     """
     run_id = uuid4().hex[:12]
     files.set_options(options)
-    # After an interruption a step may still be writing there.
-    with tempfile.TemporaryDirectory(prefix="unbabel_cli-", ignore_cleanup_errors=True) as scratch:
-        inputs = spool_inputs(settings.patterns, scratch)
-        sizes = {info.path: info.size for info, _ in find_inputs(inputs)}
-        total_bytes = sum(sizes.values())
-        rows_to = Destination.of("output_file", settings.output_file, scratch)
-        rejected_to = Destination.of("rejected_file", settings.rejected_file, scratch)
-        summary_to = Destination.of("summary_file", settings.summary_file, scratch)
-        rows = Output(rows_to.path, scratch, run_id, settings.num_shards)
-        destinations = [each for each in (rows_to, rejected_to, summary_to) if each]
-        if settings.num_shards > 1:
-            destinations += _shards(rows_to, rows)
-        check_destinations(destinations, settings.patterns, sizes)
-        rejected = Output(rejected_to.path, scratch, run_id) if rejected_to else None
+    with contextlib.ExitStack() as on_failure:
+        # After an interruption a step may still be writing there.
+        with tempfile.TemporaryDirectory(
+            prefix="unbabel_cli-", ignore_cleanup_errors=True
+        ) as scratch:
+            inputs = spool_inputs(settings.patterns, scratch)
+            sizes = {info.path: info.size for info, _ in find_inputs(inputs)}
+            rows = _Result.of(
+                "output_file", settings.output_file, scratch, run_id, settings.num_shards
+            )
+            asked = {"rejected_file": settings.rejected_file, "summary_file": settings.summary_file}
+            others = {
+                option: _Result.of(option, path, scratch, run_id)
+                for option, path in asked.items()
+                if path is not None
+            }
+            rejected, account = others.get("rejected_file"), others.get("summary_file")
+            results = [*others.values(), rows]
+            destinations = [each.destination for each in results]
+            if settings.num_shards > 1:
+                destinations += _shards(rows)
+            check_destinations(destinations, settings.patterns, sizes)
+            on_failure.enter_context(_removing_temporaries(results))
 
-        pipeline = beam.Pipeline(runner, options)
-        build_pipeline(pipeline, settings, inputs, rows, rejected)
-        _logger.info("%d bytes in %d files, on %s", total_bytes, len(sizes), type(runner).__name__)
-        with _removing_temporaries(rows, rejected), progress.shown(total_bytes):
-            started = time.monotonic()
-            result = pipeline.run()
-            result.wait_until_finish()
-        summary = Summary.of(result.metrics(), time.monotonic() - started)
-
-        if summary_to:
-            summary.write(summary_to.path, run_id)
-            summary_to.publish()
-        if rejected_to:
-            rejected_to.publish()
-        allowed = settings.max_rejected.allows(summary.rejected, summary.non_blank)
-        if allowed:
-            rows_to.publish()
-    print(summary.text(), file=sys.stderr)
-    if not allowed:
+            pipeline = beam.Pipeline(runner, options)
+            build_pipeline(
+                pipeline, settings, inputs, rows.output, rejected.output if rejected else None
+            )
+            summary = _run(pipeline, sizes)
+            if account:
+                with preparing(account.output.path, run_id) as write:
+                    write(summary.to_json())
+            is_refused = not settings.max_rejected.allows(summary.rejected, summary.non_blank)
+            if is_refused:
+                results.remove(rows)
+            _give_to_streams(results, summary)
+        outputs = [each.output for each in results if each.destination.is_file]
+        replace_together(
+            [path for output in outputs for path in output.paths()],
+            run_id,
+            [path for output in outputs for path in output.stale_paths(settings.patterns)],
+        )
+    if is_refused:
         raise TooManyRejectedError(_refusal(summary))
     if summary.non_blank and not summary.accepted:
         _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
 
 
-def _shards(rows_to: Destination, rows: Output) -> list[Destination]:
+def _run(pipeline: beam.Pipeline, sizes: dict[str, int]) -> Summary:
+    """Runs a pipeline over files of these sizes to its end."""
+    total_bytes = sum(sizes.values())
+    runner = type(pipeline.runner).__name__
+    _logger.info("%d bytes in %d files, on %s", total_bytes, len(sizes), runner)
+    with progress.shown(total_bytes):
+        started = time.monotonic()
+        result = pipeline.run()
+        result.wait_until_finish()
+    return Summary.of(result.metrics(), time.monotonic() - started)
+
+
+def _give_to_streams(results: Iterable[_Result], summary: Summary) -> None:
+    """Does all that can fail before an earlier file is replaced: streams get results and summary.
+
+    Raises:
+        OutputError: one cannot be written.
+        BrokenPipeError: the reader of one has gone.
+    """
+    for destination, output in results:
+        if not destination.is_file:
+            (prepared,) = output.temporary_paths()
+            destination.copy(prepared)
+    with files.writing("standard error"):
+        print(summary.text(), file=sys.stderr, flush=True)
+
+
+def _shards(rows: _Result) -> list[Destination]:
     """The files that the shards take the place of, and those of an earlier run that are removed.
 
     Raises:
         OptionError, OutputError: there can be none.
     """
-    if not rows_to.is_file:
-        raise OptionError(f"--num_shards above 1 needs files, not {rows_to.asked}")
-    rows_to.check()
-    with files.writing(rows_to.path):
-        paths = {*rows.paths(), *files.shards_of(rows_to.path)}
-    return [Destination(rows_to.option, path, path) for path in sorted(paths)]
+    destination, output = rows
+    if not destination.is_file:
+        raise OptionError(f"--num_shards above 1 needs files, not {destination.asked}")
+    destination.check()
+    with files.writing(output.path):
+        paths = {*output.paths(), *files.shards_of(output.path)}
+    return [Destination(destination.option, path, path) for path in sorted(paths)]
 
 
 @contextlib.contextmanager
-def _removing_temporaries(*outputs: Output | None) -> Iterator[None]:
+def _removing_temporaries(results: Iterable[_Result]) -> Iterator[None]:
     """Removes what a run that fails or is interrupted leaves beside its outputs."""
+    paths = [path for _, output in results for path in output.temporary_paths()]
     try:
         yield
     except BaseException as error:
-        for output in filter(None, outputs):
-            for path in output.temporary_paths():
-                with contextlib.suppress(OSError):  # what went wrong first is what is told
-                    files.remove(path)
+        for path in paths:
+            with contextlib.suppress(OSError):  # the first error is the one that is reported
+                files.remove(path)
         raise (run_error_in(error) or error) from error
 
 

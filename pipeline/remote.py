@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from pipeline import dataflow, files, staging
-from pipeline.batch import build_pipeline
+from pipeline.batch import build_pipeline, publish_on_workers
 from pipeline.errors import OptionError, RunError, run_error_in
 from pipeline.hourly import WriteHours
 from pipeline.options import (
@@ -30,6 +30,7 @@ from pipeline.options import (
 )
 from pipeline.pubsub import Publish, ReadMessages
 from pipeline.reading import Input
+from pipeline.replacing import replacing, temporary_name
 from pipeline.streaming import Sinks, average_live
 from pipeline.summary import Summary
 from pipeline.writing import Output
@@ -45,8 +46,8 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         RunError: the job failed, or could not be watched.
     """
     run_id = uuid4().hex[:12]
-    # A name of its own: the output is prepared under that of `output_file`.
-    scratch = files.temporary_name(f"{settings.output_file}.runs", run_id)
+    # A name of its own: under that of the run, the output is prepared.
+    scratch = temporary_name(settings.output_file, f"{run_id}-runs")
     rows = Output(settings.output_file, scratch, run_id, settings.num_shards)
     rejected = Output(settings.rejected_file, scratch, run_id) if settings.rejected_file else None
     is_waited_for = not (
@@ -61,7 +62,9 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         on_workers.append(("rejected_file", rejected.path))
     _prepare(options, runner, on_workers)
     pipeline = _pipeline(runner, options)
-    build_pipeline(pipeline, settings, tuple(map(Input, settings.patterns)), rows, rejected)
+    inputs = tuple(map(Input, settings.patterns))
+    prepared = build_pipeline(pipeline, settings, inputs, rows, rejected)
+    publish_on_workers(pipeline, settings, prepared)
     started = time.monotonic()
     result = _start(pipeline, options, runner)
     if result is None or not is_waited_for:
@@ -76,7 +79,8 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
         ) from error
     print(summary.text(), file=sys.stderr)
     if settings.summary_file:
-        summary.write(settings.summary_file, run_id)
+        with replacing(settings.summary_file, run_id) as write:
+            write(summary.to_json())
 
 
 def submit_streaming(

@@ -6,12 +6,14 @@ is written to a file, and copied when the run has succeeded.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from typing import BinaryIO, overload
 
 from pipeline import files
@@ -68,25 +70,19 @@ def _is_stream(path: str) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _is_standard_output(path: str) -> bool:
-    """Whether a path is another name of standard output, which may be a file: it is added to."""
-    try:
-        is_same = os.path.samestat(os.stat(path), os.fstat(1))
-    except OSError:
-        return False
-    return is_same and path.startswith(("/dev/", "/proc/"))
-
-
 @dataclass(frozen=True)
 class Destination:
     """Where a result is asked for, by which option, and the file that it is written to first.
 
-    The two paths are the same where what is asked for is a file.
+    The two paths are the same where what is asked for is a file. `descriptor` is the number of the
+    descriptor of this process that is asked for, if it is one: it is appended to, even where a file
+    stands behind it.
     """
 
     option: str
     asked: str
     path: str
+    descriptor: int | None = None
 
     @overload
     @classmethod
@@ -101,10 +97,10 @@ class Destination:
         """Decides where a result is to be written first; there is none that is not asked for."""
         if asked is None:
             return None
-        if _is_standard_output(asked):
-            asked = STANDARD_STREAM
-        if asked == STANDARD_STREAM or _is_stream(asked):
-            return cls(option, asked, files.join(scratch, option))
+        descriptor = 1 if asked == STANDARD_STREAM else files.descriptor_of(asked)
+        if descriptor is not None or _is_stream(asked):
+            asked = STANDARD_STREAM if descriptor == 1 else asked
+            return cls(option, asked, files.join(scratch, option), descriptor)
         return cls(option, asked, asked)
 
     @property
@@ -114,6 +110,8 @@ class Destination:
 
     def check(self) -> None:
         """Raises OutputError where it can be seen beforehand that nothing can be written."""
+        if self.descriptor is not None:
+            self._check_descriptor(self.descriptor)
         if not self.is_file or not files.is_local(self.asked):
             return
         folder = os.path.dirname(os.path.realpath(self.asked))
@@ -124,37 +122,47 @@ class Destination:
         if not os.access(folder, os.W_OK):
             raise OutputError(f"{self.asked}: cannot be written: permission denied")
 
+    def _check_descriptor(self, descriptor: int) -> None:
+        name = "standard output" if self.asked == STANDARD_STREAM else self.asked
+        try:
+            mode = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        except OSError:
+            mode = None
+        if mode is None or (descriptor == 1 and sys.stdout is None):
+            raise OutputError(f"{name}: is closed: name a file with --{self.option}")
+        if mode == os.O_RDONLY:
+            raise OutputError(f"{name}: is open for reading only")
+
     def identity(self) -> tuple[int, int] | None:
         """What tells the file, if it is one and exists, from any other."""
         try:
-            status = os.fstat(1) if self.asked == STANDARD_STREAM else os.stat(self.asked)
+            status = os.stat(self.asked if self.descriptor is None else self.descriptor)
         except OSError:
             return None
         return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
-    def publish(self) -> None:
-        """Copies what was written to the stream that it was asked for.
+    def copy(self, path: str) -> None:
+        """Copies a file to the stream that was asked for.
 
         Raises:
             OutputError: it cannot be written.
             BrokenPipeError: its reader has gone.
         """
-        if self.is_file or not os.path.exists(self.path):
-            return
-        with files.writing(self.asked), open(self.path, "rb") as source:
-            if self.asked == STANDARD_STREAM:
-                _copy(source, sys.stdout.buffer)
-            else:
-                with open(self.asked, "wb") as target:
-                    _copy(source, target)
+        with files.writing(self.asked), open(path, "rb") as source, self._opened() as stream:
+            _copy(source, stream)
+
+    def _opened(self) -> RawIOBase:
+        if self.descriptor is None:
+            return open(self.asked, "wb", buffering=0)
+        # Opened by its path, a file behind it would be cut to nothing.
+        return open(self.descriptor, "wb", buffering=0, closefd=False)
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    """Copies all there is; a target without a buffer (PYTHONUNBUFFERED) may take less at a time."""
+def _copy(source: BinaryIO, target: RawIOBase) -> None:
+    """Copies all there is; the target may take less at a time."""
     while data := memoryview(source.read(_COPY_BYTES)):
         while data:
-            data = data[target.write(data) :]
-    target.flush()
+            data = data[target.write(data) or 0 :]
 
 
 def check_destinations(

@@ -15,7 +15,6 @@ from apache_beam.coders import Coder
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
-from pipeline import files
 from pipeline.coders import TallyCoder
 from pipeline.errors import one_line
 from pipeline.moving_average import MovingAverage
@@ -156,19 +155,11 @@ class Summary:
         """The lines that hold something."""
         return self.lines - self.blank
 
-    def to_json(self) -> str:
-        """The summary as one JSON object."""
+    def to_json(self) -> bytes:
+        """The summary as one JSON object on a line."""
         left_out = {"names", "reasons"} | ({"late"} if self.late is None else set())
-        return json.dumps({key: each for key, each in vars(self).items() if key not in left_out})
-
-    def write(self, path: str, run_id: str) -> None:
-        """Writes the summary as JSON to a file.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        with files.replacing(path, run_id) as write:
-            write(f"{self.to_json()}\n".encode())
+        shown = {key: each for key, each in vars(self).items() if key not in left_out}
+        return f"{json.dumps(shown)}\n".encode()
 
     def text(self) -> str:
         """The summary for a person, who has five seconds."""

@@ -1,13 +1,13 @@
 """From rows and dead letters to files: sorted, and complete or not there.
 
-What is written stands beside the earlier files until all of it is there; then `Publish` puts it in
-their place. So a run that fails, whatever it was writing, leaves all of them as they were.
+What is written stands beside the earlier files until all of it is there; only then does it take
+their places. So a run that fails, whatever it was writing, leaves all of them as they were.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline import coders, files  # noqa: F401  registers the coders of the types below
 from pipeline.errors import TooManyRejectedError, TooManyRowsError
 from pipeline.events import DeadLetter
+from pipeline.replacing import preparing, replace, temporary_name
 from pipeline.rows import RowBlock, RowFormat
 from pipeline.runs import (
     DEAD_LETTER_CHARACTERS_PER_RUN,
@@ -62,7 +63,19 @@ class Output:
 
     def temporary_paths(self) -> list[str]:
         """What the files are called while they are written."""
-        return [files.temporary_name(path, self.run_id) for path in self.paths()]
+        return [temporary_name(path, self.run_id) for path in self.paths()]
+
+    def stale_paths(self, inputs: Iterable[str]) -> list[str]:
+        """The shards of earlier runs, with another number of them, that this run leaves no place.
+
+        Files that `inputs` (paths and globs) name are none.
+        """
+        if self.num_shards == 1:
+            return []
+        stale = set(files.shards_of(self.path)) - set(self.paths())
+        return sorted(
+            path for path in stale if not any(files.names(pattern, path) for pattern in inputs)
+        )
 
 
 @dataclass(eq=False)
@@ -148,7 +161,7 @@ class _WriteShardFn(beam.DoFn):
         path = self._output.shard_path(shard)
         rows = sum(run.rows for run in mine)
         _logger.info("writing %d rows out of %d sorted run(s)", rows, len(mine))
-        with files.preparing(path, self._output.run_id) as write:
+        with preparing(path, self._output.run_id) as write:
             for block in merge_rows(mine):
                 write(self._format.lines(block.dates, block.series, block.averages, block.table))
         yield RowRun(
@@ -232,7 +245,7 @@ class _WriteDeadLettersFn(beam.DoFn):
         self._output = output
 
     def process(self, _once: bytes, runs: list[str]) -> Iterator[int]:
-        with files.preparing(self._output.path, self._output.run_id) as write:
+        with preparing(self._output.path, self._output.run_id) as write:
             for line in merge_dead_letters(runs):
                 write(line)
         yield 0
@@ -268,17 +281,11 @@ class _PublishFn(beam.DoFn):
 
     def process(self, _once: bytes, *written: list[int]) -> Iterator[int]:
         for output, shards in zip(self._outputs, written, strict=True):
-            paths = [output.shard_path(shard) for shard in shards]
-            for path in paths:
-                files.replace(path, output.run_id)
-            if paths and output.num_shards > 1:
-                self._remove_stale(output, paths)
-            yield len(paths)
-
-    def _remove_stale(self, output: Output, paths: list[str]) -> None:
-        for path in set(files.shards_of(output.path)) - set(paths):
-            if not any(files.names(pattern, path) for pattern in self._inputs):
+            for shard in shards:
+                replace(output.shard_path(shard), output.run_id)
+            for path in output.stale_paths(self._inputs) if shards else ():
                 files.remove(path)
+            yield len(shards)
 
 
 class CleanUp(beam.PTransform):

@@ -21,7 +21,7 @@ from pipeline.options import Settings
 from pipeline.reading import Input
 from pipeline.rolling import LEAP_YEAR_MINUTES, SeriesRows
 from pipeline.summary import Summary
-from pipeline.writing import Output
+from pipeline.writing import Output, Publish
 
 
 def transform_pipeline() -> TestPipeline:
@@ -70,13 +70,14 @@ def run_flow(
     rows, rejected = folder / "rows.json", folder / "rejected.json"
     pipeline = beam.Pipeline(runner or FnApiRunner(), options=PipelineOptions(list(flags)))
     checked = Settings((pattern,), SeriesRows(window, until, max_gap, decimals), **settings)
-    build_pipeline(
+    prepared = build_pipeline(
         pipeline,
         checked,
         (Input(pattern),),
         Output(str(rows), str(scratch), inputs.name, checked.num_shards),
         Output(str(rejected), str(scratch), inputs.name),
     )
+    _ = pipeline | Publish(prepared.written, checked.patterns)
     result = pipeline.run()
     result.wait_until_finish()
     return Result(_content(rows), _content(rejected), Summary.of(result.metrics(), seconds=0))

@@ -5,6 +5,7 @@ exit code, all that is imported, signals, terminals) is shown by one.
 """
 
 import bz2
+import errno
 import fcntl
 import gzip
 import json
@@ -24,14 +25,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import oracle
 import pytest
 import zstandard
 from test_oracle import CHALLENGE_DRAIN, CHALLENGE_EVENTS, CHALLENGE_ROWS, line
 
+from pipeline import files
 from pipeline.run import run
+from pipeline.streams import Destination
 
 _CHECKOUT = Path(__file__).parents[1]
 _OLD = b"the result of an earlier run\n"
@@ -421,7 +424,7 @@ def test_a_long_run_shows_a_bar_on_a_terminal_and_removes_it(shell: _Shell) -> N
 # The command tells through a pipe that it has come to a certain place, and stays there.
 _STOP = """
     import threading
-    from pipeline import files, rows, runs, streams
+    from pipeline import files, local, rows, runs
 
     def stay():
         with open(pipe, "wb") as told:
@@ -440,7 +443,7 @@ _STOP = """
 
         rows.RowFormat.lines = lines_of_one_block
     if place == "publishing":
-        streams.Destination.publish = lambda self: stay()
+        local.replace_together = lambda *_: stay()
 """
 _SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 
@@ -471,7 +474,7 @@ def _end_at(shell: _Shell, place: str, number: signal.Signals) -> "subprocess.Po
             out, err = process.communicate(timeout=_TIMEOUT_SECONDS)
         finally:
             process.kill()
-    assert (out, err) == (b"", b"")
+    assert (out, err if place != "publishing" else b"") == (b"", b"")
     return process
 
 
@@ -496,12 +499,7 @@ def test_an_interrupted_run_ends_quietly_and_leaves_everything_as_it_was(
     before = _content(shell.folder)
     process = _end_at(shell, place, number)
     assert process.returncode == code
-    after = _content(shell.folder)
-    if place == "publishing":  # what is a file already stands there whole
-        assert after.keys() == before.keys()
-        assert after["rows.json"] == CHALLENGE_ROWS
-    else:
-        assert after == before
+    assert _content(shell.folder) == before
     assert [*shell.scratch.iterdir()] == []
 
 
@@ -1039,21 +1037,51 @@ def test_standard_output_has_more_than_one_name(call: _Call, path: str) -> None:
     assert (ended.code, ended.errors, ended.out) == (0, [], CHALLENGE_ROWS)
 
 
-def test_standard_output_by_its_name_is_added_to_and_not_replaced(
-    call: _Call, tmp_path: Path
+@pytest.mark.parametrize("path", ["/dev/fd/{}", "/proc/self/fd/{}", "link", "folder/{}"])
+@pytest.mark.parametrize("option", _OUTPUT_OPTIONS)
+def test_a_descriptor_by_its_name_is_added_to_even_where_a_file_stands_behind_it(
+    call: _Call, tmp_path: Path, option: str, path: str
 ) -> None:
-    rows = tmp_path / "rows.json"
-    saved = os.dup(1)
-    try:
-        with rows.open("wb") as stream:
-            os.dup2(stream.fileno(), 1)
-            os.write(1, _OLD)
-            ended = call(*_CALL, "--output_file=/dev/stdout")
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-    assert (ended.code, ended.errors, ended.out) == (0, [], CHALLENGE_ROWS)
-    assert rows.read_bytes() == _OLD
+    (tmp_path / "events.json").write_bytes(_DIRTY)
+    earlier = tmp_path / "earlier.json"
+    with earlier.open("wb", buffering=0) as stream:
+        stream.write(_OLD)
+        (tmp_path / "link").symlink_to(f"/dev/fd/{stream.fileno()}")
+        (tmp_path / "folder").symlink_to("/proc/self/fd")
+        ended = call(*_CALL, f"--{option}={path.format(stream.fileno())}")
+    assert (ended.code, ended.errors) == (0, [])
+    old, added = earlier.read_bytes()[: len(_OLD)], earlier.read_bytes()[len(_OLD) :]
+    assert old == _OLD
+    assert len(added.splitlines()) == {"output_file": 14, "rejected_file": 2}.get(option, 1)
+
+
+def test_standard_error_takes_dead_letters_beside_the_log(shell: _Shell) -> None:
+    (shell.folder / "events.json").write_bytes(_DIRTY)
+    log = shell.folder / "log"
+    log.write_bytes(_OLD)
+    call = [*_CALL, "--output_file=rows.json", "--rejected_file=/dev/stderr"]
+    with log.open("ab") as stream, shell.start(*call, stderr=stream.fileno()) as process:
+        process.communicate(timeout=_TIMEOUT_SECONDS)
+    old, *lines = log.read_bytes().splitlines(keepends=True)
+    assert (process.returncode, old) == (0, _OLD)
+    assert [json.loads(each)["offset"] for each in lines[:2]] == [0, len(_DIRTY) - 3]
+    assert lines[2].startswith(b"7 lines: 3 accepted, 2 rejected")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/dev/fd/{closed}", "/dev/fd/{closed}: is closed: name a file with --output_file"),
+        ("/dev/fd/{read_only}", "/dev/fd/{read_only}: is open for reading only"),
+    ],
+)
+def test_a_descriptor_that_nothing_can_be_written_to_is_refused(
+    call: _Call, path: str, message: str
+) -> None:
+    with open(os.devnull) as stream:
+        numbers = {"closed": 1000, "read_only": stream.fileno()}
+        ended = call(*_CALL, f"--output_file={path.format(**numbers)}")
+    assert (ended.code, ended.out, ended.error) == (2, b"", message.format(**numbers))
 
 
 def test_rows_may_be_thrown_away(call: _Call) -> None:
@@ -1090,6 +1118,138 @@ def test_a_pipe_whose_reader_goes_ends_the_command_quietly(call: _Call, tmp_path
     threading.Thread(target=read_one_line, daemon=True).start()
     ended = call(*_CALL, "--output_file=pipe")
     assert (ended.code, ended.out, ended.err, ended.errors) == (141, b"", "", [])
+
+
+# ---------------------------------------------------------------------------------------------
+# All or nothing
+
+
+class _Faults:
+    """Counts what a run writes, flushes, syncs, links and renames, and makes one of these fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failing = 0
+        self.count = 0
+        create, opened, stderr = files.create, Destination._opened, sys.stderr
+        monkeypatch.setattr(files, "create", lambda path: _FaultyStream(create(path), self))
+        monkeypatch.setattr(
+            Destination, "_opened", lambda destination: _FaultyStream(opened(destination), self)
+        )
+        monkeypatch.setattr(sys, "stderr", _FaultyStream(stderr, self))
+        for name in ("fsync", "link", "replace", "fchmod"):
+            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
+
+    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self.count += 1
+            if self.count == self.failing:
+                raise OSError(errno.EIO, "Input/output error")
+            return function(*arguments)
+
+        return call
+
+
+class _FaultyStream:
+    def __init__(self, stream: Any, faults: _Faults) -> None:
+        self._stream = stream
+        self.write = faults.counted(stream.write)
+        self.flush = faults.counted(stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __enter__(self) -> "_FaultyStream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--output_file=rows", "--rejected_file=rejected", "--summary_file=summary"],
+        pytest.param(
+            [
+                *("--output_file=rows", "--num_shards=2"),
+                *("--rejected_file=/dev/null", "--summary_file=summary"),
+            ],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--output_file=-", "--rejected_file=rejected", "--summary_file=summary"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["files", "shards", "streams"],
+)
+def test_whatever_fails_all_files_are_as_they_were(
+    call: _Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    names = ["rows", "rejected", "summary", *(f"rows-0000{n}-of-0000{n + 1}" for n in range(3))]
+    for name in names:
+        (tmp_path / name).write_bytes(_OLD)
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "events.json").write_bytes(_DIRTY)
+    before = _content(tmp_path)
+    with monkeypatch.context() as patch:
+        faults = _Faults(patch)
+        while True:
+            faults.failing, faults.count = faults.failing + 1, 0
+            ended = call(*_CALL, *options)
+            if faults.count < faults.failing:
+                break
+            assert (ended.code, _content(tmp_path)) == (2, before), faults.failing
+    assert ended.code == 0
+    assert _content(tmp_path) != before
+    assert faults.failing > 10
+
+
+def test_long_names_that_differ_somewhere_are_different_files(call: _Call, tmp_path: Path) -> None:
+    (tmp_path / "events.json").write_bytes(_DIRTY)
+    rows, rejected = ("x" * 100 + f"{name}" + "y" * 100 for name in ("a", "b"))
+    for _ in range(2):
+        assert call(*_CALL, f"--output_file={rows}", f"--rejected_file={rejected}").code == 0
+        assert (tmp_path / rows).read_bytes() == CHALLENGE_ROWS
+        assert len((tmp_path / rejected).read_bytes().splitlines()) == 2
+
+
+@pytest.mark.parametrize("option", ["rejected_file", "summary_file"])
+def test_a_reader_of_anything_that_goes_leaves_the_old_files(
+    call: _Call, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "events.json").write_bytes(_DIRTY)
+    (tmp_path / "rows.json").write_bytes(_OLD)
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = call(*_CALL, "--output_file=rows.json", f"--{option}=/dev/fd/{writer}")
+    os.close(writer)
+    assert ended.code == 141
+    assert (tmp_path / "rows.json").read_bytes() == _OLD
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("option", ["rejected_file", "summary_file"])
+def test_a_full_disk_behind_a_stream_leaves_the_old_files(
+    call: _Call, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "events.json").write_bytes(_DIRTY)
+    (tmp_path / "rows.json").write_bytes(_OLD)
+    ended = call(*_CALL, "--output_file=rows.json", f"--{option}=/dev/full")
+    assert (ended.code, ended.error) == (2, "/dev/full: cannot be written: no space left on device")
+    assert (tmp_path / "rows.json").read_bytes() == _OLD
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_log_that_cannot_be_written_leaves_the_old_rows(shell: _Shell) -> None:
+    (shell.folder / "rows.json").write_bytes(_OLD)
+    with (
+        open("/dev/full", "wb") as full,
+        shell.start(*_CALL, "--output_file=rows.json", stderr=full.fileno()) as process,
+    ):
+        process.communicate(timeout=_TIMEOUT_SECONDS)
+    assert process.returncode == 2
+    assert (shell.folder / "rows.json").read_bytes() == _OLD
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Files by path: what a pattern finds and names, and how a file is replaced."""
+"""Files by path: what a pattern finds and names, and what goes wrong with it."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import files
-from pipeline.errors import InputError, OutputError, RunError
-from pipeline.files import FileInfo, replacing
+from pipeline.errors import InputError, OutputError
+from pipeline.files import FileInfo
 
 
 @pytest.fixture
@@ -240,147 +240,6 @@ def test_what_goes_wrong_while_writing_names_the_file_unless_it_is_a_broken_pipe
         raise BrokenPipeError
     with pytest.raises(ZeroDivisionError), files.writing("x.json"):
         raise ZeroDivisionError
-
-
-# ---------------------------------------------------------------------------------------------
-# Replacing
-
-
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_a_file_appears_complete_and_leaves_nothing_beside_it(
-    tmp_path: Path, old: bytes | None
-) -> None:
-    path = tmp_path / "rows.json"
-    if old is not None:
-        path.write_bytes(old)
-    with replacing(str(path), "run") as write:
-        write(b"new")
-        assert (path.read_bytes() if path.exists() else None) == old
-        assert (tmp_path / ".rows.json.run.tmp").exists()
-    assert path.read_bytes() == b"new"
-    assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
-
-
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [
-        (ValueError(), ValueError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
-        (OSError(28, "No space left on device"), OutputError),
-        (RunError("no"), RunError),
-    ],
-)
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_a_failure_leaves_the_old_file_and_no_temporary_one(
-    tmp_path: Path, old: bytes | None, error: BaseException, raised: type[BaseException]
-) -> None:
-    path = tmp_path / "rows.json"
-    if old is not None:
-        path.write_bytes(old)
-
-    def write_half() -> None:
-        with replacing(str(path), "run") as write:
-            write(b"half")
-            raise error
-
-    with pytest.raises(raised):
-        write_half()
-    assert (path.read_bytes() if path.exists() else None) == old
-    assert len([*tmp_path.iterdir()]) == (old is not None)
-
-
-def test_a_failure_at_the_last_step_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "rows.json"
-    path.write_bytes(b"old")
-
-    def fail(source: str, destination: str) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with (
-        pytest.raises(OutputError, match=r"rows\.json: cannot be written: operation not permitted"),
-        replacing(str(path), "run") as write,
-    ):
-        write(b"new")
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
-
-
-def test_what_was_prepared_takes_its_place_once_however_often_it_is_asked_to(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "rows.json"
-    path.write_bytes(b"old")
-    with files.preparing(str(path), "run") as write:
-        write(b"new")
-    assert path.read_bytes() == b"old"
-    for _ in range(2):
-        files.replace(str(path), "run")
-        assert [each.name for each in tmp_path.iterdir()] == ["rows.json"]
-        assert path.read_bytes() == b"new"
-
-
-def test_what_was_never_prepared_is_missed(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"rows\.json: cannot be written: no such file"):
-        files.replace(str(tmp_path / "rows.json"), "run")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_full_disk_is_an_error_that_names_the_output(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "temporary_name", lambda path, run_id: "/dev/full")
-    monkeypatch.setattr(files, "remove", lambda path: None)
-    path = tmp_path / "rows.json"
-    with (
-        pytest.raises(OutputError, match=r"rows\.json: cannot be written: no space left"),
-        replacing(str(path), "run") as write,
-    ):
-        write(b"new")
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_a_symbolic_link_stays_one_and_what_it_names_is_replaced(
-    tmp_path: Path, exists: bool
-) -> None:
-    target, link = tmp_path / "data" / "rows.json", tmp_path / "latest.json"
-    target.parent.mkdir()
-    if exists:
-        target.write_bytes(b"old")
-    link.symlink_to(target)
-    with replacing(str(link), "run") as write:
-        write(b"new")
-    assert link.is_symlink()
-    assert target.read_bytes() == b"new"
-    assert not target.is_symlink()
-
-
-def test_the_temporary_file_of_a_link_stands_beside_what_it_names(tmp_path: Path) -> None:
-    # A rename reaches no further than one filesystem, and a link may lead to another.
-    target, link = tmp_path / "data" / "rows.json", tmp_path / "latest.json"
-    target.parent.mkdir()
-    link.symlink_to(target)
-    with replacing(str(link), "run") as write:
-        write(b"new")
-        assert [*tmp_path.glob("*.tmp"), *tmp_path.glob(".*.tmp")] == []
-        assert len([*target.parent.iterdir()]) == 1
-
-
-def test_a_path_without_a_folder_is_in_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with replacing("rows.json", "run") as write:
-        write(b"new")
-    assert (tmp_path / "rows.json").read_bytes() == b"new"
-
-
-def test_runs_at_the_same_time_have_temporary_files_of_their_own() -> None:
-    names = {files.temporary_name("a/rows.json", run) for run in ("x", "y")}
-    assert names == {"a/.rows.json.x.tmp", "a/.rows.json.y.tmp"}
 
 
 def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:

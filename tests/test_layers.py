@@ -16,7 +16,7 @@ from apache_beam.testing import test_stream
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from pipeline import MovingAverage, ParseEvents
-from pipeline.batch import build_pipeline
+from pipeline.batch import build_pipeline, publish_on_workers
 from pipeline.options import Settings
 from pipeline.reading import Input
 from pipeline.rolling import SeriesRows
@@ -32,7 +32,7 @@ _WITHOUT_BEAM = [
 ]
 _LAYERS = [
     *_WITHOUT_BEAM,
-    *("files", "progress"),
+    *("files", "replacing", "progress"),
     *("reading", "runs", "follow", "event_clock"),
     *("coders", "arrival", "parsing"),
     *("revisions", "moving_average"),
@@ -101,7 +101,8 @@ def _built(plan: Any) -> beam.Pipeline:
     settings = Settings(("gs://in/*",), SeriesRows(10), plan, num_shards=3)
     rows = Output("gs://out/rows.json", "gs://out/scratch", "run", 3)
     rejected = Output("gs://out/rejected.json", "gs://out/scratch", "run")
-    build_pipeline(pipeline, settings, (Input("gs://in/*"),), rows, rejected)
+    prepared = build_pipeline(pipeline, settings, (Input("gs://in/*"),), rows, rejected)
+    publish_on_workers(pipeline, settings, prepared)
     return pipeline
 
 
