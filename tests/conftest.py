@@ -2,21 +2,48 @@
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import offline
 import pytest
 
 from pipeline import prism
 
 _PR_SET_PDEATHSIG = 1
+
+# How long an example takes tells of the machine, not of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores, since many tests wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests come first, so that none of them is left running alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was skipped, in one line a reason."""
+    reasons = Counter(
+        re.sub(r"^Skipped: ", "", report.longrepr[2])
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"SKIPPED {count}: {reason}", yellow=True)
 
 
 def _end_with_parent() -> None:
@@ -57,7 +84,7 @@ def prism_binary() -> str:
     """The path of the program."""
     binary = os.environ.get("PRISM_BIN") or shutil.which("prism")
     if binary is None:
-        pytest.skip("no Prism binary: name one in PRISM_BIN")
+        pytest.skip("no Prism: name its binary in PRISM_BIN, or install Go")
     return binary
 
 
@@ -85,7 +112,7 @@ def pubsub_emulator() -> Iterator[tuple[str, str]]:
     """Where an emulator of Pub/Sub is, and the address that tells what became of its messages."""
     binary = os.environ.get("PUBSUB_EMULATOR")
     if binary is None:
-        pytest.skip("no emulator of Pub/Sub: build tests/pubsub_emulator, name it PUBSUB_EMULATOR")
+        pytest.skip("no emulator of Pub/Sub: name it in PUBSUB_EMULATOR, or install Go")
     with _service([binary], "pubsub=") as addresses:
         pubsub, _, messages = addresses.partition(" messages=")
         yield pubsub, messages

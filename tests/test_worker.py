@@ -10,11 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uv
 from copies import CHECKOUT, copy_package, copy_project_files
 from test_oracle import CHALLENGE_EVENTS, CHALLENGE_ROWS
 
@@ -28,7 +28,7 @@ def boot() -> str:
     """The program that starts workers in Beam's containers."""
     binary = os.environ.get("BEAM_BOOT")
     if binary is None:
-        pytest.skip("no entry point of Beam's containers: name one in BEAM_BOOT")
+        pytest.skip("no entry point of Beam's containers: name it in BEAM_BOOT, or install Go")
     return binary
 
 
@@ -39,12 +39,16 @@ def bare_python(tmp_path: Path) -> Path:
     Each test has its own: workers install into it.
     """
     folder = tmp_path / "bare"
-    venv.create(folder, with_pip=True)
+    subprocess.run(
+        [uv.find_uv_bin(), "venv", "--quiet", "--seed", "--python", sys.executable, folder],
+        check=True,
+    )
     lock = (CHECKOUT / "requirements-test.lock").read_text()
     python = folder / "bin" / "python"
     packages = re.findall(r"^(?:apache-beam|setuptools)==\S+", lock, re.MULTILINE)
     assert len(packages) == 2
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    install = [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", python]
+    subprocess.run([*install, *packages], check=True)
     return python
 
 
