@@ -18,7 +18,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from pipeline import dataflow, files, staging
 from pipeline.batch import build_pipeline, publish_on_workers
-from pipeline.errors import OptionError, RunError, run_error_in
+from pipeline.errors import OptionError, RunError, TooManyRejectedError, run_error_in
 from pipeline.hourly import WriteHours
 from pipeline.options import (
     STANDARD_STREAM,
@@ -43,7 +43,7 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
 
     Raises:
         OptionError: the options name what a job cannot have.
-        RunError: the job failed, or could not be watched.
+        RunError: the job failed, was refused for its rejected lines, or could not be watched.
     """
     run_id = uuid4().hex[:12]
     # A name of its own: under that of the run, the output is prepared.
@@ -69,18 +69,47 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     result = _start(pipeline, options, runner)
     if result is None or not is_waited_for:
         return
-    _wait(result, options.view_as(RunOptions).debug)
-    seconds = time.monotonic() - started
+    refusal = None
+    try:
+        _wait(result, options.view_as(RunOptions).debug)
+    except RunError as error:
+        # A job that is refused at its end has counted every line; of others nobody knows how many.
+        if not isinstance(run_error_in(error.__cause__ or error), TooManyRejectedError):
+            _remove_leftovers(rows, rejected)
+            raise
+        refusal = error
+    _tell(result, time.monotonic() - started, settings.summary_file, run_id)
+    if refusal is not None:
+        raise refusal
+
+
+def _remove_leftovers(*outputs: Output | None) -> None:
+    """Removes what a job that failed has left in a folder that it shares with this machine."""
+    for output in filter(None, outputs):
+        if files.is_local(output.path):
+            with files.writing(output.path):
+                for path in output.temporary_paths():
+                    files.remove(path)
+                files.remove_folder(output.scratch)
+
+
+def _tell(result: PipelineResult, seconds: float, summary_file: str | None, run_id: str) -> None:
+    """Writes the summary of a job that took so many seconds.
+
+    Raises:
+        RunError: it cannot be read.
+        OutputError: it cannot be written.
+    """
     try:
         summary = Summary.of(result.metrics(), seconds)
     except Exception as error:  # a service's client raises what it likes
         raise RunError(
-            f"the job is done, and what it counted could not be read{_reason(error)}"
+            f"the job has ended, and what it counted could not be read{_reason(error)}"
         ) from error
-    print(summary.text(), file=sys.stderr)
-    if settings.summary_file:
-        with replacing(settings.summary_file, run_id) as write:
+    if summary_file is not None:
+        with replacing(summary_file, run_id) as write:
             write(summary.to_json())
+    print(summary.text(), file=sys.stderr)
 
 
 def submit_streaming(

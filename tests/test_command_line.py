@@ -1121,6 +1121,45 @@ def test_a_pipe_whose_reader_goes_ends_the_command_quietly(call: _Call, tmp_path
 
 
 # ---------------------------------------------------------------------------------------------
+# A job of a portable runner, in a folder that its workers share
+
+
+@pytest.mark.slow
+@pytest.mark.prism
+@pytest.mark.parametrize(
+    ("limit", "code", "rows"), [(2, 0, CHALLENGE_ROWS), (1, 1, _OLD)], ids=["done", "refused"]
+)
+def test_a_job_gives_and_refuses_the_same_as_a_run_here_and_leaves_nothing_else(
+    shell: _Shell, prism_options: list[str], limit: int, code: int, rows: bytes
+) -> None:
+    (shell.folder / "events.json").write_bytes(_DIRTY)
+    (shell.folder / "rows.json").write_bytes(_OLD)
+    names = {"input": "events", "output": "rows", "rejected": "rejected", "summary": "summary"}
+    files = [f"--{name}_file={shell.folder}/{file}.json" for name, file in names.items()]
+    runner = ["--runner=PortableRunner", *prism_options, "--sdk_container_image=image"]
+    ended = shell.run(*files, _WINDOW, f"--max_rejected={limit}", *runner)
+    assert ended.returncode == code, ended.stderr
+    assert b"7 lines: 3 accepted, 2 rejected" in ended.stderr
+    after = _content(shell.folder)
+    assert sorted(after) == ["events.json", "rejected.json", "rows.json", "summary.json"]
+    assert after["rows.json"] == rows
+    assert len(after["rejected.json"].splitlines()) == 2
+    assert json.loads(after["summary.json"])["rejected"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.prism
+def test_a_job_that_fails_leaves_nothing(shell: _Shell, prism_options: list[str]) -> None:
+    files = [f"--input_file={shell.folder}/events.json", f"--output_file={shell.folder}/rows.json"]
+    runner = ["--runner=PortableRunner", *prism_options, "--sdk_container_image=image"]
+    before = _content(shell.folder)
+    ended = shell.run(*files, _WINDOW, "--max_rows=3", *runner)
+    assert ended.returncode == 1
+    assert b"the result has more than --max_rows=3 rows" in ended.stderr.splitlines()[-1]
+    assert _content(shell.folder) == before
+
+
+# ---------------------------------------------------------------------------------------------
 # All or nothing
 
 

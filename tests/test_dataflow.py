@@ -493,12 +493,36 @@ def test_a_job_that_is_not_done_is_one_line_and_the_exit_code_1(
 
 
 @pytest.mark.slow
+def test_a_job_that_is_refused_for_its_rejected_lines_has_a_summary(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    service = FakeDataflow(
+        state="JOB_STATE_FAILED",
+        error="pipeline.errors.TooManyRejectedError: 2 of 5 lines were rejected",
+        counters={ParseEvents: {"lines": 5, "accepted": 3, "rejected": 2}},
+    )
+    summary = tmp_path / "summary.json"
+    with serving(service):
+        options = (*_SUBMITTED, *service.options(tmp_path), "--max_rejected=0")
+        done = checkout.run(*options, f"--summary_file={summary}")
+    assert done.returncode == 1
+    assert "5 lines: 3 accepted, 2 rejected" in done.stderr
+    message = "unbabel_cli: error: the job ended in state FAILED: 2 of 5 lines were rejected"
+    assert done.stderr.splitlines()[-1] == message
+    assert json.loads(summary.read_bytes())["rejected"] == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "refused", "told"),
     [
         ("RUNNING", "/job-1", "the job could not be watched, and may still run: 403 "),
         ("RUNNING", "/job-1/messages", "the job could not be watched, and may still run: 403 "),
-        ("DONE", "/job-1/metrics", "the job is done, and what it counted could not be read: 403 "),
+        (
+            "DONE",
+            "/job-1/metrics",
+            "the job has ended, and what it counted could not be read: 403 ",
+        ),
     ],
     ids=["its state", "its messages", "its counters"],
 )
