@@ -135,11 +135,7 @@ class Destination:
 
     def identity(self) -> tuple[int, int] | None:
         """What tells the file, if it is one and exists, from any other."""
-        try:
-            status = os.stat(self.asked if self.descriptor is None else self.descriptor)
-        except OSError:
-            return None
-        return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+        return _identity(self.asked if self.descriptor is None else self.descriptor)
 
     def copy(self, path: str) -> None:
         """Copies a file to the stream that was asked for.
@@ -156,6 +152,15 @@ class Destination:
             return open(self.asked, "wb", buffering=0)
         # Opened by its path, a file behind it would be cut to nothing.
         return open(self.descriptor, "wb", buffering=0, closefd=False)
+
+
+def _identity(file: str | int) -> tuple[int, int] | None:
+    """What tells a file, by its path or descriptor, from any other; None if there is none."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def _copy(source: BinaryIO, target: RawIOBase) -> None:
@@ -179,9 +184,17 @@ def check_destinations(
     if STANDARD_STREAM in patterns:
         status = os.fstat(0)
         inputs.add((status.st_dev, status.st_ino))
+    streams = {each.identity(): each.asked for each in destinations if not each.is_file}
+    streams[_identity(2)] = "standard error"
     for each in destinations:
         each.check()
-        if each.identity() in inputs:
+        identity = each.identity()
+        if identity in inputs:
             raise OptionError(f"--{each.option}={each.asked} is one of the inputs")
+        if each.is_file and identity is not None and identity in streams:
+            raise OptionError(
+                f"--{each.option}={each.asked} is the file behind {streams[identity]}, which would "
+                "be lost: name another one"
+            )
     check_not_inputs(((each.option, each.asked) for each in destinations if each.is_file), patterns)
     check_distinct((each.option, each.asked) for each in destinations)

@@ -1068,6 +1068,27 @@ def test_standard_error_takes_dead_letters_beside_the_log(shell: _Shell) -> None
     assert lines[2].startswith(b"7 lines: 3 accepted, 2 rejected")
 
 
+def test_a_file_behind_a_stream_is_not_replaced(call: _Call, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_bytes(_OLD)
+    with (tmp_path / "rows.json").open("ab") as stream:
+        path = f"/dev/fd/{stream.fileno()}"
+        ended = call(*_CALL, "--output_file=rows.json", f"--rejected_file={path}")
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.error.startswith(f"--output_file=rows.json is the file behind {path}, ")
+    assert (tmp_path / "rows.json").read_bytes() == _OLD
+
+
+def test_the_log_is_not_replaced(shell: _Shell) -> None:
+    log = shell.folder / "log"
+    with (
+        log.open("wb") as stream,
+        shell.start(*_CALL, "--output_file=log", stderr=stream.fileno()) as process,
+    ):
+        process.communicate(timeout=_TIMEOUT_SECONDS)
+    assert process.returncode == 2
+    assert b"--output_file=log is the file behind standard error, " in log.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
