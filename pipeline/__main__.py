@@ -1,44 +1,58 @@
-"""The command `unbabel_cli`."""
+"""The command `unbabel_cli`.
+
+Little is imported before `main`, as only that makes signals end the process quietly.
+"""
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
-import re
 import sys
 from typing import NoReturn
 
+from pipeline.errors import ExitCode
+from pipeline.signals import leave_at_once_when_asked
 
-class _Formatter(logging.Formatter):
-    """Makes the lines of the log, without the name and password that an address may hold."""
-
-    _CREDENTIALS = re.compile(r"://[^/\s]*@")
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._CREDENTIALS.sub("://***@", super().format(record))
+_QUIET_CODES = (
+    *(ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP),
+    ExitCode.PIPE_CLOSED,
+)
 
 
 def main() -> NoReturn:
     """Runs the command line of this process, and leaves with its exit code."""
-    # Only the package's own messages are for the user; Beam logs even while it is imported.
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("unbabel_cli: %(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[handler], level=logging.CRITICAL + 1)
-    for level in (logging.INFO, logging.WARNING, logging.ERROR):
-        logging.addLevelName(level, logging.getLevelName(level).lower())
+    leave_at_once_when_asked()
+    _occupy_closed_descriptors()
+    import gc
+
+    from pipeline import log
+
+    log.set_up()
     # What is imported stays to the end: to look for garbage among it takes a tenth of the start.
     gc.disable()
-    from pipeline.errors import ExitCode
     from pipeline.run import run
 
     gc.freeze()
     gc.enable()
     code = run(sys.argv[1:])
-    if code in (ExitCode.INTERRUPTED, ExitCode.PIPE_CLOSED, ExitCode.TERMINATED):
+    if code in _QUIET_CODES:
         # At once: a step may still be running, and a closed pipe cannot be flushed.
         os._exit(code)
     sys.exit(code)
+
+
+def _occupy_closed_descriptors() -> None:
+    """Opens the null device in place of closed standard streams.
+
+    Otherwise the next file that is opened gets such a number, and stray prints go into it.
+    A closed log is no failure; `sys.stdin` and `sys.stdout` stay None where they are closed.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  open to the end
 
 
 if __name__ == "__main__":

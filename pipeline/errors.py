@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     REJECTED = 3
+    HUNG_UP = 129
     INTERRUPTED = 130
     PIPE_CLOSED = 141
     TERMINATED = 143

@@ -46,6 +46,17 @@ def is_local(path: str) -> bool:
     return FileSystems.get_scheme(path) is None
 
 
+def lacks_working_folder(path: str) -> bool:
+    """Whether a path is relative to a working folder that is not there any more."""
+    if not is_local(path) or os.path.isabs(path):
+        return False
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
 def missing_filesystem(path: str) -> str | None:
     """What to do about a path that none of the installed filesystems can open; None for others."""
     scheme = FileSystems.get_scheme(path)
@@ -149,7 +160,8 @@ def names(pattern: str, path: str) -> bool:
     if not fnmatch.fnmatchcase(name, asked_name):
         return False
     # Absolute, as a relative `**` would leave out the folder that it starts from.
-    folders = glob.glob(os.path.join(os.getcwd(), asked_folder, ""), recursive=True)
+    start = "" if os.path.isabs(asked_folder) else os.getcwd()
+    folders = glob.glob(os.path.join(start, asked_folder, ""), recursive=True)
     return folder in map(os.path.realpath, folders)
 
 

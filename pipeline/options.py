@@ -468,6 +468,8 @@ def _check_files(options: PipelineOptions, patterns: tuple[str, ...]) -> None:
     for path in (*patterns, *filter(None, outputs.values())):
         if remedy := files.missing_filesystem(path):
             raise OptionError(remedy)
+        if path != STANDARD_STREAM and files.lacks_working_folder(path):
+            raise OptionError(f"{path}: the working folder has been removed: name a whole path")
 
 
 def check_not_inputs(outputs: Iterable[tuple[str, str]], patterns: Sequence[str]) -> None:
@@ -481,7 +483,7 @@ def check_not_inputs(outputs: Iterable[tuple[str, str]], patterns: Sequence[str]
         OptionError: one is.
     """
     for name, path in outputs:
-        if any(files.names(pattern, path) for pattern in patterns):
+        if any(files.names(pattern, path) for pattern in patterns if pattern != STANDARD_STREAM):
             raise OptionError(f"--{name}={path} is one of the inputs")
 
 
@@ -493,7 +495,8 @@ def check_distinct(outputs: Iterable[tuple[str, str]]) -> None:
     """
     taken: dict[str, str] = {}
     for name, path in outputs:
-        same = taken.setdefault(files.identity(path), name)
+        identity = path if path == STANDARD_STREAM else files.identity(path)
+        same = taken.setdefault(identity, name)
         if same != name:
             raise OptionError(f"--{name} and --{same} are both {path}")
 

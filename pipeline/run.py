@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import ClassVar
+from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -23,6 +19,7 @@ from pipeline.options import (
     parse_options,
     settings_of,
 )
+from pipeline.signals import AskedToEnd, Signals
 
 _logger = logging.getLogger("pipeline")
 
@@ -31,14 +28,14 @@ def run(argv: Sequence[str]) -> ExitCode:
     """Runs a command line, and gives its exit code; what goes wrong is one line in the log."""
     debug = False
     _set_log_levels(verbose=False, debug=debug)
-    signals = _Signals()
+    signals = Signals()
     try:
         options = parse_options(argv)
         debug = options.view_as(RunOptions).debug
         _set_log_levels(options.view_as(RunOptions).verbose, debug)
         with signals.raised():
             _run(options)
-    except (Exception, _AskedToEnd) as error:
+    except (Exception, AskedToEnd) as error:
         # Asked first: Beam wraps what is raised while a step runs.
         return signals.exit_code or _tell(error, debug)
     return ExitCode.DONE
@@ -131,35 +128,6 @@ def _runner(options: PipelineOptions) -> PipelineRunner:
 
 def _is_for_tests(runner: str) -> bool:
     return runner.startswith("Test")
-
-
-class _AskedToEnd(BaseException):
-    """The process was interrupted or asked to terminate."""
-
-
-class _Signals:
-    """Makes requests to end exceptions, so that what must be removed is, and remembers them."""
-
-    _EXIT_CODES: ClassVar = {
-        signal.SIGINT: ExitCode.INTERRUPTED,
-        signal.SIGTERM: ExitCode.TERMINATED,
-    }
-
-    def __init__(self) -> None:
-        self.exit_code: ExitCode | None = None
-
-    @contextmanager
-    def raised(self) -> Iterator[None]:
-        previous = {number: signal.signal(number, self._raise) for number in self._EXIT_CODES}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _raise(self, number: int, _frame: FrameType | None) -> None:
-        self.exit_code = self._EXIT_CODES[signal.Signals(number)]
-        raise _AskedToEnd
 
 
 def _set_log_levels(verbose: bool, debug: bool) -> None:

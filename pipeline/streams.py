@@ -17,7 +17,7 @@ from io import RawIOBase
 from typing import BinaryIO, overload
 
 from pipeline import files
-from pipeline.errors import OptionError, OutputError
+from pipeline.errors import InputError, OptionError, OutputError
 from pipeline.options import STANDARD_STREAM, check_distinct, check_not_inputs
 from pipeline.reading import Input
 
@@ -47,6 +47,8 @@ def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:
 
 def _read_stream(path: str) -> Iterator[bytes]:
     """Reads a stream to its end, as it comes."""
+    if path == STANDARD_STREAM and sys.stdin is None:
+        raise InputError("standard input: is closed: name a file with --input_file")
     with (
         files.reading(path),
         os.fdopen(os.dup(0), "rb") if path == STANDARD_STREAM else open(path, "rb") as stream,

@@ -445,7 +445,7 @@ _STOP = """
     if place == "publishing":
         local.replace_together = lambda *_: stay()
 """
-_SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+_ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 def _release(process: "subprocess.Popen[bytes]", pipe: Path) -> None:
@@ -488,7 +488,7 @@ def _end_at(shell: _Shell, place: str, number: signal.Signals) -> "subprocess.Po
         )
         for quick in [{("input", "SIGINT"), ("reading", "SIGTERM"), ("writing", "SIGINT")}]
         for place in ("input", "reading", "writing", "publishing")
-        for ending in _SIGNALS[:2]
+        for ending in _ENDINGS
     ],
 )
 def test_an_interrupted_run_ends_quietly_and_leaves_everything_as_it_was(
@@ -501,6 +501,40 @@ def test_an_interrupted_run_ends_quietly_and_leaves_everything_as_it_was(
     assert process.returncode == code
     assert _content(shell.folder) == before
     assert [*shell.scratch.iterdir()] == []
+
+
+# What is imported first, in the middle, and last.
+@pytest.mark.parametrize("module", ["logging", "numpy", "pipeline.local"])
+@pytest.mark.parametrize(("number", "code"), _ENDINGS)
+def test_a_command_that_is_still_starting_ends_quietly(
+    shell: _Shell, module: str, number: signal.Signals, code: int
+) -> None:
+    program = ("-X", "importtime", "-m", "pipeline")
+    with shell.start(f"--input_file={shell.folder}/pipe", _WINDOW, program=program) as process:
+        os.mkfifo(shell.folder / "pipe")
+        assert process.stderr is not None
+        assert any(line.split()[-1] == module.encode() for line in process.stderr)
+        process.send_signal(number)
+        rest = process.stderr.read().splitlines()
+        assert process.wait(_TIMEOUT_SECONDS) == code
+    assert [line for line in rest if not line.startswith(b"import time:")] == []
+
+
+def test_a_run_that_ignores_the_end_of_its_terminal_goes_on(shell: _Shell) -> None:
+    os.mkfifo(shell.folder / "pipe")
+    with subprocess.Popen(
+        ["nohup", sys.executable, "-m", "pipeline", "--input_file=pipe", _WINDOW],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        # Waits for the other end: the process is there.
+        with (shell.folder / "pipe").open("wb") as pipe:
+            process.send_signal(signal.SIGHUP)
+            pipe.write(CHALLENGE_EVENTS)
+        out, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+    assert (process.returncode, out) == (0, CHALLENGE_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -1029,6 +1063,98 @@ def test_an_output_is_written_through_a_symbolic_link(call: _Call, tmp_path: Pat
     assert call(*_CALL, "--output_file=link").code == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "folder" / "rows.json").read_bytes() == CHALLENGE_ROWS
+
+
+def _closed(
+    shell: _Shell, descriptor: int, *arguments: str
+) -> "subprocess.CompletedProcess[bytes]":
+    command = f'exec "$@" {descriptor}>&-'
+    return subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "pipeline", *arguments],
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        timeout=_TIMEOUT_SECONDS,
+    )
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_standard_stream_that_is_closed_and_not_needed_is_no_failure(
+    shell: _Shell, descriptor: int
+) -> None:
+    ended = _closed(shell, descriptor, *_CALL, "--output_file=rows.json")
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    assert (shell.folder / "rows.json").read_bytes() == CHALLENGE_ROWS
+
+
+def test_rows_go_to_standard_output_without_a_log(shell: _Shell) -> None:
+    ended = _closed(shell, 2, *_CALL)
+    assert (ended.returncode, ended.stdout) == (0, CHALLENGE_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "arguments", "message"),
+    [
+        (
+            0,
+            ["--input_file=-", _WINDOW],
+            "standard input: is closed: name a file with --input_file",
+        ),
+        (1, _CALL, "standard output: is closed: name a file with --output_file"),
+    ],
+)
+def test_a_standard_stream_that_is_closed_and_needed_is_named(
+    shell: _Shell, descriptor: int, arguments: list[str], message: str
+) -> None:
+    ended = _closed(shell, descriptor, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.decode() == f"unbabel_cli: error: {message}\n"
+
+
+@pytest.fixture
+def removed(tmp_path: Path, call: _Call, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder that has been removed, beside the one of the call."""
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    return folder
+
+
+@pytest.mark.parametrize("pattern", ["events.json", "e*.json"])
+@pytest.mark.usefixtures("removed")
+def test_whole_paths_need_no_working_folder(call: _Call, tmp_path: Path, pattern: str) -> None:
+    outputs = [f"--output_file={tmp_path}/e.rows", f"--rejected_file={tmp_path}/rejected"]
+    assert call(f"--input_file={tmp_path}/{pattern}", _WINDOW, *outputs).code == 0
+    assert (tmp_path / "e.rows").read_bytes() == CHALLENGE_ROWS
+
+
+@pytest.mark.usefixtures("removed")
+def test_standard_streams_need_no_working_folder(call: _Call) -> None:
+    assert call("--input_file=-", _WINDOW, stdin=CHALLENGE_EVENTS).out == CHALLENGE_ROWS
+
+
+@pytest.mark.parametrize("option", ["input_file", *_OUTPUT_OPTIONS])
+@pytest.mark.usefixtures("removed")
+def test_a_working_folder_that_is_needed_and_removed_is_named(
+    call: _Call, tmp_path: Path, option: str
+) -> None:
+    given = {"input_file": f"{tmp_path}/events.json", option: "name.json"}
+    ended = call(*(f"--{name}={path}" for name, path in given.items()), _WINDOW)
+    assert ended.code == 2
+    assert ended.error == "name.json: the working folder has been removed: name a whole path"
+
+
+def test_a_missing_folder_for_temporary_files_is_named(
+    call: _Call, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+        code = run(_CALL)
+    assert code == 2
+    assert caplog.messages[-1].startswith("no folder for temporary files: No usable temporary ")
+    assert caplog.messages[-1].endswith(": name one with TMPDIR")
 
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])

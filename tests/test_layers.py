@@ -28,7 +28,7 @@ _PACKAGE = Path(__file__).parents[1] / "pipeline"
 _WITHOUT_BEAM = [
     *("errors", "events", "durations", "rows", "tally", "timeliness", "columnar", "chunks"),
     *("rolling", "silences"),
-    *("in_process", "account"),
+    *("in_process", "account", "signals", "log"),
 ]
 _LAYERS = [
     *_WITHOUT_BEAM,
