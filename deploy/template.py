@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.options import own_options
+from pipeline.options import USED_BY, RunKind, own_options
 
 FOLDER = Path(__file__).parent
 
@@ -52,20 +52,13 @@ _LABELS: dict[str, tuple[str, str, str | None]] = {
     "max_future_seconds": ("How far clocks may be ahead, in seconds", "NUMBER", _NUMBER),
 }
 
-# Of a run on this machine, or of the process that launches: no template has them.
-LEFT_OUT = {
-    *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file", "input_topic"),
-    *("summary_file", "detach", "verbose", "debug"),
-}
+# Of the process that launches: no template has them.
+LEFT_OUT = {"input_topic", "summary_file", "detach", "verbose", "debug"}
 
-_BATCH_ONLY = {
-    *("input_file", "rejected_file", "max_rejected", "until", "max_rows"),
-    *("num_shards", "chunk_size", "plan"),
-}
-_STREAMING_ONLY = {
-    *("input_subscription", "timestamp_attribute", "id_label", "output_topic", "rejected_topic"),
-    *("late_topic", "allowed_lateness_seconds", "max_future_seconds"),
-}
+_KINDS = {"batch": RunKind.BATCH_JOB, "streaming": RunKind.PUBSUB_JOB}
+# There is nothing to choose.
+_ONE_VALUE = ("streaming", "plan")
+
 _REQUIRED = {"input_file", "input_subscription", "window_size"}
 
 # Beam's own option, without which workers would start in an image that has no package in it.
@@ -87,27 +80,21 @@ _HELP = {
     "a topic",
 }
 
-_TEMPLATES: dict[str, tuple[set[str], dict[str, Any]]] = {
-    "batch": (
-        _STREAMING_ONLY,
-        {
-            "name": "Mean delivery times of log files",
-            "description": "For every minute, the mean duration of the translations delivered in "
-            "the minutes before it: files to a file.",
-        },
-    ),
-    "streaming": (
-        _BATCH_ONLY,
-        {
-            "name": "Mean delivery times as they come",
-            "description": "For every minute, the mean duration of the translations delivered in "
-            "the minutes before it: Pub/Sub to Pub/Sub or to files by the hour.",
-            "streaming": True,
-            # With messages at least once a delivery would count twice.
-            "supportsExactlyOnce": True,
-            "supportsAtLeastOnce": False,
-        },
-    ),
+_TEMPLATES: dict[str, dict[str, Any]] = {
+    "batch": {
+        "name": "Mean delivery times of log files",
+        "description": "For every minute, the mean duration of the translations delivered in "
+        "the minutes before it: files to a file.",
+    },
+    "streaming": {
+        "name": "Mean delivery times as they come",
+        "description": "For every minute, the mean duration of the translations delivered in "
+        "the minutes before it: Pub/Sub to Pub/Sub or to files by the hour.",
+        "streaming": True,
+        # With messages at least once a delivery would count twice.
+        "supportsExactlyOnce": True,
+        "supportsAtLeastOnce": False,
+    },
 }
 
 
@@ -117,16 +104,21 @@ def metadata(mode: str) -> dict[str, Any]:
     Raises:
         ValueError: an option has no label, or a label no option.
     """
-    options = {action.dest: action for action in own_options()}
-    if unlabelled := options.keys() ^ (_LABELS.keys() | LEFT_OUT):
+    for_jobs = {
+        action.dest: action
+        for action in own_options()
+        if USED_BY[action.dest].kinds & {*_KINDS.values()}
+    }
+    if unlabelled := for_jobs.keys() ^ (_LABELS.keys() | LEFT_OUT):
         raise ValueError(f"options and labels differ: {', '.join(sorted(unlabelled))}")
-    others, about = _TEMPLATES[mode]
     parameters = [
         _parameter(mode, action)
-        for name, action in options.items()
-        if name not in LEFT_OUT | others
+        for name, action in for_jobs.items()
+        if _KINDS[mode] in USED_BY[name].kinds
+        and name not in LEFT_OUT
+        and (mode, name) != _ONE_VALUE
     ]
-    return {**about, "parameters": [_WORKER_IMAGE, *parameters]}
+    return {**_TEMPLATES[mode], "parameters": [_WORKER_IMAGE, *parameters]}
 
 
 def container_spec(mode: str) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from enum import Enum
+from typing import Any, NamedTuple, NoReturn
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import __version__, files
 from pipeline.errors import OptionError
@@ -21,9 +22,68 @@ from pipeline.parsing import check_group_by
 from pipeline.rolling import LEAP_YEAR_MINUTES, MAX_WINDOW_MINUTES, SeriesRows
 from pipeline.rows import EmptyValue
 from pipeline.tally import MaxRejected
+from pipeline.timeliness import MAX_SECONDS
 
 DEFAULT_MAX_ROWS = 100_000_000
 STANDARD_STREAM = "-"
+
+MAX_CHUNK_LINES = 10**9
+# From the first timestamp that is valid to the last.
+MAX_GAP_MINUTES = 8028 * LEAP_YEAR_MINUTES
+
+
+class RunKind(Enum):
+    """A kind of run, and what messages call it."""
+
+    BATCH_HERE = "a batch run on this machine"
+    BATCH_JOB = "a batch job"
+    FOLLOW = "--follow"
+    PUBSUB_HERE = "Pub/Sub on this machine"
+    PUBSUB_JOB = "a streaming job"
+
+
+class _Use(NamedTuple):
+    """The kinds of run that use an option, and what messages call them together."""
+
+    name: str
+    kinds: frozenset[RunKind]
+
+
+_BATCH = _Use("batch", frozenset({RunKind.BATCH_HERE, RunKind.BATCH_JOB}))
+_FOLLOW = _Use("--follow", frozenset({RunKind.FOLLOW}))
+_PUBSUB = _Use(
+    "--input_subscription and --input_topic",
+    frozenset({RunKind.PUBSUB_HERE, RunKind.PUBSUB_JOB}),
+)
+_LIVE = _Use("input without end", _FOLLOW.kinds | _PUBSUB.kinds)
+_JOBS = _Use("jobs of a remote runner", frozenset({RunKind.BATCH_JOB, RunKind.PUBSUB_JOB}))
+_FILES = _Use("--input_file", _BATCH.kinds | _FOLLOW.kinds)
+_ALL = _Use("every run", frozenset(RunKind))
+
+# Every other kind of run refuses the option. The last one is Beam's.
+USED_BY: dict[str, _Use] = {
+    **dict.fromkeys(("event_name", "window_size", "group_by", "decimals", "max_gap_minutes"), _ALL),
+    **dict.fromkeys(("plan", "empty_value", "output_file", "verbose", "debug"), _ALL),
+    **dict.fromkeys(("input_file", "summary_file"), _FILES),
+    **dict.fromkeys(("chunk_size", "until", "num_shards", "max_rows", "max_rejected"), _BATCH),
+    **dict.fromkeys(("follow", "stop_after_idle_seconds", "out_of_order_seconds"), _FOLLOW),
+    **dict.fromkeys(("allowed_lateness_seconds", "max_future_seconds"), _LIVE),
+    **dict.fromkeys(("input_subscription", "input_topic"), _PUBSUB),
+    **dict.fromkeys(("output_topic", "rejected_topic", "late_topic"), _PUBSUB),
+    **dict.fromkeys(
+        ("timestamp_attribute", "id_label"), _Use("streaming jobs", frozenset({RunKind.PUBSUB_JOB}))
+    ),
+    "rejected_file": _Use(
+        "runs with files (a streaming job has --rejected_topic)",
+        _FILES.kinds | {RunKind.PUBSUB_HERE},
+    ),
+    "late_file": _Use(
+        "input without end on this machine (a job has --late_topic)",
+        _FOLLOW.kinds | {RunKind.PUBSUB_HERE},
+    ),
+    "detach": _Use("batch jobs of a remote runner", frozenset({RunKind.BATCH_JOB})),
+    "dry_run": _JOBS,
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +182,7 @@ class ReadOptions(PipelineOptions):
         )
         parser.add_argument(
             "--chunk_size",
-            type=_whole_number(1),
+            type=_whole_number(1, MAX_CHUNK_LINES),
             metavar="LINES",
             help="take at most so many lines at a time: less memory for less speed",
         )
@@ -160,7 +220,7 @@ class AverageOptions(PipelineOptions):
         )
         parser.add_argument(
             "--max_gap_minutes",
-            type=_whole_number(1),
+            type=_whole_number(1, MAX_GAP_MINUTES),
             metavar="MINUTES",
             help=f"a longer silence is not filled with rows (default: {LEAP_YEAR_MINUTES}, a leap "
             "year; of input without end 1440, or the window where that is longer)",
@@ -199,16 +259,14 @@ class WriteOptions(PipelineOptions):
         parser.add_argument(
             "--num_shards",
             type=_whole_number(1, 99_999),
-            default=1,
             metavar="FILES",
-            help="write so many files, NAME-SSSSS-of-NNNNN; each is sorted (default: %(default)s)",
+            help="write so many files, NAME-SSSSS-of-NNNNN; each is sorted (default: 1)",
         )
         parser.add_argument(
             "--max_rows",
             type=_whole_number(1),
-            default=DEFAULT_MAX_ROWS,
             metavar="ROWS",
-            help="refuse a result of more rows (default: %(default)s)",
+            help=f"refuse a result of more rows (default: {DEFAULT_MAX_ROWS})",
         )
         parser.add_argument(
             "--rejected_file",
@@ -242,13 +300,13 @@ class FollowOptions(PipelineOptions):
         )
         parser.add_argument(
             "--stop_after_idle_seconds",
-            type=_whole_number(0),
+            type=_whole_number(0, MAX_SECONDS),
             metavar="SECONDS",
             help="end when nothing new came for so long (default: never)",
         )
         parser.add_argument(
             "--out_of_order_seconds",
-            type=_whole_number(0),
+            type=_whole_number(0, MAX_SECONDS),
             metavar="SECONDS",
             help="the watermark follows the latest event less so long (default: 60)",
         )
@@ -304,14 +362,14 @@ class TimelinessOptions(PipelineOptions):
     def _add_argparse_args(cls, parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             "--allowed_lateness_seconds",
-            type=_whole_number(0),
+            type=_whole_number(0, MAX_SECONDS),
             metavar="SECONDS",
             help="an event may come so long after the watermark has passed its minute "
             "(default: 600)",
         )
         parser.add_argument(
             "--max_future_seconds",
-            type=_whole_number(0),
+            type=_whole_number(0, MAX_SECONDS),
             metavar="SECONDS",
             help="an event further ahead of the clock is rejected (default: 300)",
         )
@@ -445,13 +503,40 @@ def settings_of(options: PipelineOptions) -> Settings | FollowSettings | PubSubS
             f"--max_gap_minutes={average.max_gap_minutes} may not be smaller than "
             f"--window_size={average.window_size}"
         )
+    kind = _kind_of(options)
+    _refuse_unused(options, kind)
     patterns = _patterns(read.input_file) if read.input_file else ()
     _check_files(options, patterns)
-    if not patterns:
-        return _pubsub_settings(options, inputs[0])
-    if options.view_as(FollowOptions).follow:
+    if kind in _PUBSUB.kinds:
+        return _pubsub_settings(options, kind)
+    if kind == RunKind.FOLLOW:
         return _follow_settings(options, patterns)
     return _batch_settings(options, patterns)
+
+
+def runner_name(options: PipelineOptions) -> str:
+    """The name of the runner as Beam takes it: in any case, qualified or not, without "Runner"."""
+    name = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
+    return str(name.rpartition(".")[2].lower().removesuffix("runner"))
+
+
+def _kind_of(options: PipelineOptions) -> RunKind:
+    here = {name.lower().removesuffix("runner") for name in StandardOptions.LOCAL_RUNNERS}
+    is_here = runner_name(options) in here
+    if not options.view_as(ReadOptions).input_file:
+        return RunKind.PUBSUB_HERE if is_here else RunKind.PUBSUB_JOB
+    if options.view_as(FollowOptions).follow:
+        return RunKind.FOLLOW
+    return RunKind.BATCH_HERE if is_here else RunKind.BATCH_JOB
+
+
+def _refuse_unused(options: PipelineOptions, kind: RunKind) -> None:
+    """Raises OptionError for an option that is given and that this kind of run does not use."""
+    given = options.get_all_options()
+    for name, use in USED_BY.items():
+        is_given = given[name] is not None and given[name] is not False
+        if is_given and kind not in use.kinds:
+            raise OptionError(f"--{name} is for {use.name}, not for {kind.value}")
 
 
 def _check_files(options: PipelineOptions, patterns: tuple[str, ...]) -> None:
@@ -505,10 +590,9 @@ def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Sett
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)
     write = options.view_as(WriteOptions)
-    _refuse(options, (*_FOR_FOLLOWED, *_FOR_LIVE), "is for --follow")
-    _refuse(options, _FOR_PUBSUB, "is for --input_subscription and --input_topic")
     output_file = write.output_file or STANDARD_STREAM
-    if write.num_shards > 1 and output_file == STANDARD_STREAM:
+    num_shards = write.num_shards or 1
+    if num_shards > 1 and output_file == STANDARD_STREAM:
         raise OptionError("--num_shards above 1 needs an --output_file to name the shards after")
     max_gap = LEAP_YEAR_MINUTES if average.max_gap_minutes is None else average.max_gap_minutes
     return Settings(
@@ -519,34 +603,17 @@ def _batch_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Sett
         group_by=_group_by(average.group_by) if average.group_by is not None else (),
         chunk_size=read.chunk_size,
         output_file=output_file,
-        num_shards=write.num_shards,
+        num_shards=num_shards,
         empty_value=write.empty_value,
-        max_rows=write.max_rows,
+        max_rows=write.max_rows or DEFAULT_MAX_ROWS,
         rejected_file=write.rejected_file,
         max_rejected=_max_rejected(write.max_rejected) if write.max_rejected else MaxRejected(),
         summary_file=write.summary_file,
     )
 
 
-_FOR_LIVE = ("allowed_lateness_seconds", "max_future_seconds", "late_file")
-_FOR_FOLLOWED = ("stop_after_idle_seconds", "out_of_order_seconds")
-_FOR_PUBSUB = (
-    *("timestamp_attribute", "id_label"),
-    *("output_topic", "rejected_topic", "late_topic"),
-)
-
-
-def _refuse(options: PipelineOptions, names: Iterable[str], reason: str) -> None:
-    """Raises OptionError where one of these is given."""
-    given = options.get_all_options()
-    for name in names:
-        if given[name] is not None and given[name] is not False:
-            raise OptionError(f"--{name} {reason}")
-
-
 def _follow_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> FollowSettings:
-    common = _live_settings(options, "--follow")
-    _refuse(options, _FOR_PUBSUB, "is for --input_subscription and --input_topic")
+    common = _live_settings(options, RunKind.FOLLOW)
     if STANDARD_STREAM in patterns or not all(map(files.is_local, patterns)):
         raise OptionError("--follow takes files of this machine as --input_file")
     write, follow = options.view_as(WriteOptions), options.view_as(FollowOptions)
@@ -557,15 +624,13 @@ def _follow_settings(options: PipelineOptions, patterns: tuple[str, ...]) -> Fol
         output_file=write.output_file or STANDARD_STREAM,
         late_file=options.view_as(TimelinessOptions).late_file or write.rejected_file,
         summary_file=write.summary_file,
-        **_given(options, _FOR_FOLLOWED),
+        **_given(options, ("stop_after_idle_seconds", "out_of_order_seconds")),
         **common,
     )
 
 
-def _pubsub_settings(options: PipelineOptions, input_option: str) -> PubSubSettings:
-    common = _live_settings(options, input_option)
-    _refuse(options, ("follow", *_FOR_FOLLOWED), "is for --input_file")
-    _refuse(options, ("summary_file",), f"is not for {input_option}: the input has no end")
+def _pubsub_settings(options: PipelineOptions, kind: RunKind) -> PubSubSettings:
+    common = _live_settings(options, kind)
     write, pubsub = options.view_as(WriteOptions), options.view_as(PubSubOptions)
     late_file = options.view_as(TimelinessOptions).late_file
     for name, file, topic in (
@@ -590,21 +655,13 @@ def _pubsub_settings(options: PipelineOptions, input_option: str) -> PubSubSetti
     )
 
 
-def _live_settings(options: PipelineOptions, input_option: str) -> dict[str, Any]:
+def _live_settings(options: PipelineOptions, kind: RunKind) -> dict[str, Any]:
     """What the settings of all inputs without end have in common."""
     read = options.view_as(ReadOptions)
     average = options.view_as(AverageOptions)
     write = options.view_as(WriteOptions)
-    refused = {
-        "--until": average.until is not None,
-        "--max_rejected": write.max_rejected is not None,
-        "--num_shards": write.num_shards > 1,
-        "--chunk_size": read.chunk_size is not None,
-        "--plan=rolling": average.plan == "rolling",
-    }
-    for name, is_given in refused.items():
-        if is_given:
-            raise OptionError(f"{name} is not for {input_option}: the input has no end")
+    if average.plan == "rolling":
+        raise OptionError(f"--plan=rolling is for {_BATCH.name}, not for {kind.value}")
     return {
         "window_minutes": average.window_size,
         "max_gap_minutes": average.max_gap_minutes,

@@ -23,7 +23,7 @@ from pipeline.durations import MinuteSums
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter
 from pipeline.rows import Series
 from pipeline.tally import Tally
-from pipeline.timeliness import Timeliness
+from pipeline.timeliness import MAX_SECONDS, Timeliness
 
 _REJECTED = "rejected"
 _LATE = "late"
@@ -71,7 +71,8 @@ class ParseEvents(beam.PTransform):
             wall is rejected, with an error of the type `future`.
 
     Raises:
-        ValueError: `group_by` names another field, or one twice; a number of seconds is negative.
+        ValueError: `group_by` names another field, or one twice; a number of seconds is negative,
+            or more than `pipeline.timeliness.MAX_SECONDS`.
 
     Example:
         >>> import apache_beam as beam
@@ -90,8 +91,8 @@ class ParseEvents(beam.PTransform):
     def __post_init__(self) -> None:
         check_group_by(self.group_by)
         for name in ("allowed_lateness_seconds", "max_future_seconds"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} may not be negative, as {getattr(self, name)} is")
+            if not 0 <= getattr(self, name) <= MAX_SECONDS:
+                raise ValueError(f"{name} takes 0 to {MAX_SECONDS}, not {getattr(self, name)}")
 
     def expand(self, lines: beam.PCollection) -> ParsedEvents:
         is_bounded = lines.is_bounded

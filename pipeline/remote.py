@@ -120,9 +120,6 @@ def submit_streaming(
     Raises:
         OptionError: the options name what a job cannot have.
     """
-    for name in ("rejected", "late"):
-        if getattr(settings, f"{name}_file") is not None:
-            raise OptionError(f"--{name}_file is for files: name a --{name}_topic")
     folder = settings.output_file
     if folder == STANDARD_STREAM or (folder is not None and not folder.endswith("/")):
         raise OptionError(

@@ -17,6 +17,7 @@ from pipeline.options import (
     PubSubSettings,
     RunOptions,
     parse_options,
+    runner_name,
     settings_of,
 )
 from pipeline.signals import AskedToEnd, Signals
@@ -86,7 +87,7 @@ def _subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
         importlib.import_module("google.cloud.pubsub")
     except ImportError as error:
         raise OptionError("Pub/Sub needs the extra gcp: pip install 'unbabel-cli[gcp]'") from error
-    if _runner_name(options) == "dataflow":
+    if runner_name(options) == "dataflow":
         from pipeline.remote import submit_streaming
 
         submit_streaming(settings, options, _runner(options))
@@ -97,14 +98,8 @@ def _subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
 
 
 def _check_runner(options: PipelineOptions, where: str, others: tuple[str, ...]) -> None:
-    if _runner_name(options) not in ("direct", *others):
+    if runner_name(options) not in ("direct", *others):
         raise OptionError(f"{where}, not on --runner={options.view_as(StandardOptions).runner}")
-
-
-def _runner_name(options: PipelineOptions) -> str:
-    """The name of the runner as Beam takes it: in any case, qualified or not, without "Runner"."""
-    name = options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER
-    return str(name.rpartition(".")[2].lower().removesuffix("runner"))
 
 
 def _runner(options: PipelineOptions) -> PipelineRunner:

@@ -17,7 +17,7 @@ from google.cloud.pubsub import PublisherClient, SubscriberClient
 
 from pipeline.account import Account
 from pipeline.chunks import Chunk
-from pipeline.errors import InputError, OptionError, OutputError, RunError
+from pipeline.errors import InputError, OutputError, RunError
 from pipeline.live import appending, prepare_outputs, run_shown
 from pipeline.options import PubSubSettings
 from pipeline.pubsub import Publish, ReadMessages
@@ -34,11 +34,6 @@ def subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
             had.
         BrokenPipeError: the reader of standard output or of a pipe has gone.
     """
-    for name in ("id_label", "timestamp_attribute"):
-        if getattr(settings, name) is not None:
-            raise OptionError(
-                f"--{name} is for Dataflow: the DirectRunner takes each message as it comes"
-            )
     prepare_outputs(settings)
     for topic in (settings.output_topic, settings.rejected_topic, settings.late_topic):
         if topic is not None:

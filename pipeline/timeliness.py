@@ -8,6 +8,9 @@ from typing import NamedTuple
 from pipeline.durations import MinuteSums
 from pipeline.events import EPOCH, Event, FieldError
 
+MAX_SECONDS = 10**9
+"""The most that may be allowed: some thirty years, which Beam's timestamps hold many times."""
+
 _MINUTE_SECONDS = 60
 _SECOND = timedelta(seconds=1)
 

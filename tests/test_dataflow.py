@@ -427,8 +427,8 @@ def test_the_options_of_a_job_say_what_its_call_said(
         for name, value in options.items()
         if isinstance(value, float) and value.is_integer()
     }
-    sent = PipelineOptions.from_dictionary(options | whole)
-    said = parse_options(call)
+    sent = PipelineOptions.from_dictionary(options | whole | {"runner": "DataflowRunner"})
+    said = parse_options([*call, "--runner=DataflowRunner"])
     assert settings_of(sent) == settings_of(said)
     own, others = {action.dest for action in own_options()}, _OPTIONS_OF_OTHERS[mode]
     for name in own:

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
     PipelineOptions,
@@ -18,8 +20,10 @@ from hypothesis import strategies as st
 from pipeline import __version__
 from pipeline.errors import ExitCode, OptionError
 from pipeline.options import (
+    USED_BY,
     FollowSettings,
     PubSubSettings,
+    RunKind,
     RunOptions,
     Settings,
     own_option_names,
@@ -243,9 +247,13 @@ _NO_WHOLE_NUMBERS = [
 ]
 _RANGES = {
     "--window_size": ["0", "-1", "527041"],
-    "--chunk_size": ["0", "-1"],
+    "--chunk_size": ["0", "-1", "1000000001"],
     "--decimals": ["-1", "16"],
-    "--max_gap_minutes": ["0"],
+    "--max_gap_minutes": ["0", "4231077121"],
+    "--allowed_lateness_seconds": ["-1", "1000000001"],
+    "--max_future_seconds": ["-1", "1000000001"],
+    "--out_of_order_seconds": ["-1", "1000000001"],
+    "--stop_after_idle_seconds": ["-1", "1000000001"],
     "--max_rows": ["0", "-1"],
     "--num_shards": ["0", "100000"],
 }
@@ -429,28 +437,6 @@ def test_followed_input_has_settings_of_its_own() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["--until=last", "--max_rejected=5", "--num_shards=2", "--chunk_size=7", "--plan=rolling"],
-)
-def test_what_needs_an_end_is_refused_for_followed_input(option: str) -> None:
-    name = option if option.startswith("--plan") else option.partition("=")[0]
-    assert _refusal(*_REQUIRED, "--follow", option) == (
-        f"{name} is not for --follow: the input has no end"
-    )
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        *("--stop_after_idle_seconds=3", "--out_of_order_seconds=3", "--max_future_seconds=3"),
-        *("--allowed_lateness_seconds=3", "--late_file=late.json"),
-    ],
-)
-def test_what_is_for_followed_input_is_refused_without_it(option: str) -> None:
-    assert _refusal(*_REQUIRED, option) == f"{option.partition('=')[0]} is for --follow"
-
-
 def test_only_files_of_this_machine_are_followed() -> None:
     assert "takes files of this machine" in _refusal(
         "--input_file=-", "--window_size=1", "--follow"
@@ -473,7 +459,8 @@ def test_a_subscription_has_settings_of_its_own() -> None:
         *("--timestamp_attribute=sent_at", "--id_label=id", "--allowed_lateness_seconds=0"),
         *(f"--output_topic={_TOPIC}rows", f"--rejected_topic={_TOPIC}rejected"),
     )
-    assert settings_of(parse_options([*_SUBSCRIBED, *options])) == PubSubSettings(
+    job = [*_SUBSCRIBED, "--runner=DataflowRunner"]
+    assert settings_of(parse_options([*job, *options])) == PubSubSettings(
         subscription=_SUBSCRIPTION,
         window_minutes=10,
         timestamp_attribute="sent_at",
@@ -520,13 +507,6 @@ def test_late_events_go_with_the_dead_letters_unless_they_have_a_place(
             [f"--input_topic={_TOPIC}x"],
             "--input_subscription and --input_topic are both inputs: name one",
         ),
-        (["--follow"], "--follow is for --input_file"),
-        (["--out_of_order_seconds=0"], "--out_of_order_seconds is for --input_file"),
-        (["--until=last"], "--until is not for --input_subscription: the input has no end"),
-        (
-            ["--summary_file=x"],
-            "--summary_file is not for --input_subscription: the input has no end",
-        ),
         (
             ["--late_file=x", f"--late_topic={_TOPIC}x"],
             "--late_file and --late_topic are both given: name one",
@@ -542,15 +522,6 @@ def test_what_contradicts_a_subscription_is_refused(arguments: list[str], messag
     assert _refusal(*_SUBSCRIBED, *arguments) == message
 
 
-@pytest.mark.parametrize("name", ["timestamp_attribute", "id_label", "output_topic", "late_topic"])
-def test_what_is_for_pubsub_is_refused_for_files(name: str) -> None:
-    option = f"--{name}={_TOPIC}x"
-    for follow in ([], ["--follow"]):
-        assert _refusal(*_REQUIRED, *follow, option) == (
-            f"--{name} is for --input_subscription and --input_topic"
-        )
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -564,3 +535,55 @@ def test_a_subscription_has_a_full_name(name: str) -> None:
     assert _refusal(f"--input_subscription={name}", "--window_size=10") == (
         f"argument --input_subscription: takes projects/PROJECT/subscriptions/NAME, not {name!r}"
     )
+
+
+# ---------------------------------------------------------------------------------------------
+# Used or refused
+
+_JOB = "--runner=DataflowRunner"
+_RUNS = {
+    RunKind.BATCH_HERE: [*_REQUIRED],
+    RunKind.BATCH_JOB: [*_REQUIRED, _JOB],
+    RunKind.FOLLOW: [*_REQUIRED, "--follow"],
+    RunKind.PUBSUB_HERE: [*_SUBSCRIBED],
+    RunKind.PUBSUB_JOB: [*_SUBSCRIBED, _JOB],
+}
+# What goes along with an option, and what makes way for it.
+_WITH = {
+    "--num_shards": {kind: ["--output_file=o"] for kind in RunKind},
+    "--summary_file": {RunKind.FOLLOW: ["--stop_after_idle_seconds=1"]},
+}
+_WITHOUT = {"--input_topic": _SUBSCRIBED[0]}
+
+
+def _said(arguments: Sequence[str]) -> tuple[object, ...]:
+    """All that a run learns from its options."""
+    options = parse_options(arguments)
+    run, test = options.view_as(RunOptions), options.view_as(pipeline_options.TestOptions)
+    return settings_of(options), run.detach, run.verbose, run.debug, test.dry_run
+
+
+@pytest.mark.parametrize("kind", RunKind)
+@pytest.mark.parametrize("name", [*_VALUES, "--dry_run"])
+def test_an_option_is_used_or_refused_by_each_kind_of_run(kind: RunKind, name: str) -> None:
+    run = [each for each in _RUNS[kind] if each != _WITHOUT.get(name)]
+    if name in ("--follow", *(each.partition("=")[0] for each in run)):
+        return  # this is what makes it a run of its kind
+    run += _WITH.get(name, {}).get(kind, [])
+    option = _argument(name, "True" if name == "--dry_run" else _VALUES[name])
+    if kind in USED_BY[name[2:]].kinds and name != "--plan":
+        with_topic = [*run, "--input_topic=projects/my-project/topics/other"]
+        assert _said([*run, option]) != _said(with_topic if name in _WITHOUT else run)
+    elif kind not in USED_BY[name[2:]].kinds:
+        message = _refusal(*run, option)
+        assert re.search(rf"{name} (is for|and --input_\w+ are both|are both inputs)", message)
+
+
+@pytest.mark.parametrize("kind", [RunKind.FOLLOW, RunKind.PUBSUB_HERE, RunKind.PUBSUB_JOB])
+def test_the_rolling_plan_is_refused_by_runs_without_end(kind: RunKind) -> None:
+    message = f"--plan=rolling is for batch, not for {kind.value}"
+    assert _refusal(*_RUNS[kind], "--plan=rolling") == message
+
+
+def test_what_is_set_to_nothing_counts_as_given() -> None:
+    assert "--stop_after_idle_seconds is for" in _refusal(*_REQUIRED, "--stop_after_idle_seconds=0")
