@@ -265,6 +265,22 @@ def test_a_line_of_many_blocks_is_whole_if_it_is_not_too_long(
     assert [chunk.is_cut for chunk in cut] == [False, True, False]
 
 
+def test_a_line_of_many_blocks_is_put_together_without_copies_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_sizes(monkeypatch, task=2**30, block=2**16, min_block=2**16)
+    size = 2**24
+    paths = _write(tmp_path, [("", b"x" * size + b"\n")])
+    tracemalloc.start()
+    try:
+        (chunk,) = _chunks(paths)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(chunk.data) == size + 1
+    assert peak < 1.5 * size
+
+
 # ---------------------------------------------------------------------------------------------
 # Compressed files
 
