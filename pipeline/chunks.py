@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ from pipeline.events import (
 from pipeline.rows import Series
 from pipeline.tally import Tally, first_of
 from pipeline.timeliness import Timeliness
+
+_PIECE_BYTES = 2**22
+"""About what the dead letters and names of other events of one `ParsedLines` may take."""
+_LETTER_BYTES = 1024
+"""What one of them takes besides its text: its objects, with one to a few errors."""
 
 
 class Origin(NamedTuple):
@@ -67,14 +72,7 @@ class Chunk(NamedTuple):
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """The lines without their ends, each with its position in the chunk."""
-        position = 0
-        pieces = bytes(self.data).split(b"\n")
-        last = pieces.pop()
-        for piece in pieces:
-            yield position, piece[:-1] if piece.endswith(b"\r") else piece
-            position += len(piece) + 1
-        if last or not pieces:
-            yield position, last
+        return _lines(bytes(self.data))
 
     def origin(self, position: int) -> Origin:
         """Where the byte at `position` stands."""
@@ -83,8 +81,19 @@ class Chunk(NamedTuple):
         return Origin(position, source, offset + position - start, message_id)
 
 
-class ParsedChunk(NamedTuple):
-    """What the lines of a chunk hold: every line is in the tally."""
+def _lines(data: bytes, position: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines of some bytes, which begin at a position in their chunk."""
+    begin = 0
+    # One after the other: a list of short lines takes thirty times as much as their bytes.
+    while (end := data.find(b"\n", begin)) >= 0:
+        yield position + begin, data[begin:end].removesuffix(b"\r")
+        begin = end + 1
+    if begin < len(data) or not begin:
+        yield position + begin, data[begin:]
+
+
+class ParsedLines(NamedTuple):
+    """What lines of a chunk hold: each line is in the tally of one `ParsedLines`."""
 
     sums: list[tuple[Series, MinuteSums]]
     dead_letters: list[DeadLetter]
@@ -97,8 +106,11 @@ def parse_chunk(
     event_name: str,
     group_by: tuple[str, ...],
     timeliness: Timeliness | None = None,
-) -> ParsedChunk:
+) -> Iterator[ParsedLines]:
     """Sums up the events of a chunk by series and minute; `group_by` names the series' fields.
+
+    Gives one `ParsedLines` for a chunk of usual lines. Where many lines are dead letters it gives
+    several, whose sums and tallies add up: each takes a few megabytes, however many there are.
 
     Events that do not come in time are dead letters: late ones on a list of their own. Without a
     `timeliness` all do.
@@ -106,11 +118,13 @@ def parse_chunk(
     builder = _Builder(chunk, event_name, group_by, timeliness)
     if chunk.is_cut:
         builder.reject(0, _whole_characters(bytes(chunk.data)), (LINE_TOO_LONG,))
-    elif chunk.is_block:
-        builder.add_block()
     else:
-        builder.add_lines()
-    return builder.build()
+        for position, line in builder.sum_block() if chunk.is_block else chunk.lines():
+            builder.parse(position, line)
+            if builder.is_full:
+                yield builder.take()
+    builder.sum_up()
+    yield builder.take()
 
 
 def _whole_characters(cut: bytes) -> bytes:
@@ -136,35 +150,46 @@ class _Builder:
         self._chunk = chunk
         self._event_name = event_name
         self._timeliness = timeliness
+        self._durations: dict[Series, tuple[list[int], list[int]]] = {}
+        self._sums: list[tuple[Series, MinuteSums]] = []
+        self._begin_piece()
+
+    def _begin_piece(self) -> None:
+        self._size = 0
         self._blank = 0
         self._accepted = 0
         self._other_events: Counter[str] = Counter()
-        self._sums: list[tuple[Series, MinuteSums]] = []
-        self._durations: dict[Series, tuple[list[int], list[int]]] = {}
         self._rejected: Counter[str] = Counter()
         self._dead_letters: list[DeadLetter] = []
         self._late: list[DeadLetter] = []
 
-    def add_lines(self) -> None:
-        """Parses the lines one by one."""
-        for position, line in self._chunk.lines():
-            self.parse(position, line)
+    @property
+    def is_full(self) -> bool:
+        """Whether what was parsed is to be taken before more is."""
+        return self._size >= _PIECE_BYTES
 
-    def add_block(self) -> None:
-        """Takes the usual lines all at once, and parses what is left one by one."""
-        data = self._chunk.data
-        block = sum_block(data, self._group_by, self._is_event)
-        if self._timeliness is not None and not all(
-            self._timeliness.holds_for_all(sums) for _, sums in block.sums
-        ):
-            self.add_lines()
-            return
-        self._sums += block.sums
-        self._accepted += block.accepted
-        for start, end in zip(
-            block.unsure_starts.tolist(), block.unsure_ends.tolist(), strict=True
-        ):
-            self.parse(start, bytes(data[start:end]))
+    def sum_block(self) -> Iterator[tuple[int, bytes]]:
+        """Takes the usual lines all at once; gives what is left, to be parsed one by one."""
+        data = memoryview(self._chunk.data)
+        begin = 0
+        while begin < len(data):
+            block = sum_block(data[begin:], self._group_by, self._is_event)
+            end = begin + block.stop
+            if self._are_in_time(block.sums):
+                self._sums += block.sums
+                self._accepted += block.accepted
+                self._blank += block.blank
+                starts, ends = block.unsure_starts + begin, block.unsure_ends + begin
+                for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+                    yield start, bytes(data[start:stop])
+            else:
+                yield from _lines(bytes(data[begin:end]), begin)
+            begin = end
+
+    def _are_in_time(self, sums: Iterable[tuple[Series, MinuteSums]]) -> bool:
+        """Whether it is certain that all events of a block come in time."""
+        timeliness = self._timeliness
+        return timeliness is None or all(timeliness.holds_for_all(each) for _, each in sums)
 
     def _is_event(self, line: bytes) -> bool:
         return isinstance(parse_line(line, self._event_name), Event)
@@ -180,6 +205,8 @@ class _Builder:
             ):
                 self._accept(parsed)
         elif isinstance(parsed, OtherEvent):
+            if parsed.event_name not in self._other_events:
+                self._size += _LETTER_BYTES + len(parsed.event_name)
             self._other_events[parsed.event_name] += 1
         else:
             self.reject(position, line, parsed.errors)
@@ -211,13 +238,19 @@ class _Builder:
         self, position: int, line: bytes, errors: tuple[FieldError, ...]
     ) -> DeadLetter:
         _, source, offset, message_id = self._chunk.origin(position)
-        return DeadLetter.of(source, offset, line, errors, message_id)
+        letter = DeadLetter.of(source, offset, line, errors, message_id)
+        self._size += _LETTER_BYTES + len(letter.line)
+        return letter
 
-    def build(self) -> ParsedChunk:
-        sums = self._sums + [
+    def sum_up(self) -> None:
+        """Makes sums of the events that were parsed one by one."""
+        self._sums += [
             (series, MinuteSums.of(minutes, millionths))
             for series, (minutes, millionths) in self._durations.items()
         ]
+
+    def take(self) -> ParsedLines:
+        """Gives what the lines since the last time hold, with the sums that there are by now."""
         tally = Tally(
             self._blank,
             self._accepted,
@@ -226,4 +259,7 @@ class _Builder:
             first_of(self._dead_letters),
             len(self._late),
         )
-        return ParsedChunk(sums, self._dead_letters, self._late, tally)
+        taken = ParsedLines(self._sums, self._dead_letters, self._late, tally)
+        self._sums = []
+        self._begin_piece()
+        return taken

@@ -71,6 +71,8 @@ MAX_BLOCK_BYTES: Final = 1 << 28
 """So many lines at most that the sums in `_aggregate` stay exact."""
 
 _PIECE_BYTES: Final = 3 << 20  # at a time: more leaves the cache, less pays for calls and the GIL
+_PIECE_LINES: Final = 1 << 16  # at a time: three times as many as any events have in so many bytes
+_MAX_UNSURE_LINES: Final = 1 << 16  # and those of a piece: then a block is left, for what they take
 _WORTHWHILE_LINES: Final = 64  # fewer are not worth another shape
 _MAX_SHAPES: Final = 16  # per block
 _MAX_TRIES: Final = 8  # samples per block that give no shape worth having
@@ -107,19 +109,24 @@ _DIGIT_STEPS: Final[list[tuple[np.uint64, np.uint64, np.uint64]]] = [
     (np.uint64(100), np.uint64(16), np.uint64(0x0000FFFF0000FFFF)),
     (np.uint64(10_000), np.uint64(32), np.uint64(0x00000000FFFFFFFF)),
 ]
+_IS_SPACE: Final = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # as bytes.strip() has it
 _SIXES: Final = np.uint64(0x0606060606060606)
 
 
 class BlockSums(NamedTuple):
     """What stands in a block: sums by series and minute of the accepted lines, and the others.
 
-    Line i of those that are not accepted is `unsure_starts[i]:unsure_ends[i]`, without its end.
+    Line i of those that are neither accepted nor counted as blank is
+    `unsure_starts[i]:unsure_ends[i]`, without its end. The lines up to `stop` are in here: a block
+    of many unsure ones is not read to its end.
     """
 
     sums: list[tuple[Series, MinuteSums]]
     accepted: int
+    blank: int
     unsure_starts: Int64s
     unsure_ends: Int64s
+    stop: int
 
 
 class _Piece:
@@ -132,7 +139,7 @@ class _Piece:
     """
 
     def __init__(self, block: Bytes, begin: int, size: int) -> None:
-        """Takes the lines that are wholly in `size` bytes, perhaps none."""
+        """Takes the lines that are wholly in `size` bytes, perhaps none, but not too many."""
         piece = block[begin : begin + size]
         self._bytes = block[begin : begin + size + _ROOM_BYTES]
         if len(self._bytes) < len(piece) + _ROOM_BYTES:
@@ -149,6 +156,7 @@ class _Piece:
         self.has_specials = bool(others or (piece == ord("\\")).any())
         if begin + size >= len(block) and piece[-1] != ord("\n"):
             stops, has_return = np.append(stops, len(piece)), np.append(has_return, False)
+        stops, has_return = stops[:_PIECE_LINES], has_return[:_PIECE_LINES]
         self.starts = np.zeros_like(stops)
         self.starts[1:] = stops[:-1] + 1
         self.ends = stops - has_return
@@ -157,6 +165,18 @@ class _Piece:
     def text(self, start: int, end: int) -> Bytes:
         """The bytes between two positions."""
         return self._bytes[start:end]
+
+    def are_blank(self, rows: Int64s) -> Bools:
+        """Whether there is nothing but white space in lines."""
+        starts, ends = self.starts[rows], self.ends[rows]
+        may_be_blank = _IS_SPACE[self.gather(starts, 1).view(np.uint8)]
+        if not may_be_blank.any():
+            return may_be_blank
+        # The number of other bytes before each position.
+        others = np.zeros(self.ends[-1] + 1, np.int32)
+        np.cumsum(~_IS_SPACE[self.text(0, self.ends[-1])], out=others[1:])
+        is_blank: Bools = others[starts] == others[ends]
+        return is_blank
 
     def gather(self, begins: Int64s, width: int) -> npt.NDArray[np.void]:
         """The bytes from each position on: numpy copies scalars of any size in some 5 ns each.
@@ -337,33 +357,61 @@ class _BlockReader:
         self._shapes: list[_Shape] = []
         self._tries_left = _MAX_TRIES
         self._events: list[_Events] = []
+        self._blank = 0
+        self._unsure_starts = [_no_ints()]
+        self._unsure_ends = [_no_ints()]
 
     def read(self) -> BlockSums:
-        unsure_starts, unsure_ends = [_no_ints()], [_no_ints()]
-        begin, size = 0, _PIECE_BYTES
-        while begin < len(self._block):
+        begin, size, unsure = 0, _PIECE_BYTES, 0
+        while begin < len(self._block) and unsure < _MAX_UNSURE_LINES:
             piece = _Piece(self._block, begin, size)
-            if not len(piece.starts):  # a line longer than the piece
-                size *= 2
-                continue
-            rows = self._take(piece)
-            unsure_starts.append(piece.starts[rows] + begin)
-            unsure_ends.append(piece.ends[rows] + begin)
-            begin, size = piece.stop, _PIECE_BYTES
+            if len(piece.starts):
+                rows = self._take(piece)
+                self._leave(piece.starts[rows] + begin, piece.ends[rows] + begin)
+                unsure += len(rows)
+                # Where lines are so short that a piece has too many, a smaller one has enough.
+                begin, size = piece.stop, min(2 * (piece.stop - begin), _PIECE_BYTES)
+            elif size < _PIECE_BYTES:
+                size = _PIECE_BYTES
+            else:
+                begin = self._leave_long_line(begin)
         return BlockSums(
             _aggregate(self._events, len(self._fields)),
             sum(len(found.minutes) for found in self._events),
-            np.concatenate(unsure_starts),
-            np.concatenate(unsure_ends),
+            self._blank,
+            np.concatenate(self._unsure_starts),
+            np.concatenate(self._unsure_ends),
+            min(begin, len(self._block)),
         )
 
+    def _leave_long_line(self, begin: int) -> int:
+        """Leaves a line that is longer than a piece to the model; gives where the next begins."""
+        end = len(self._block)
+        for start in range(begin, end, _PIECE_BYTES):
+            is_line_end = self._block[start : start + _PIECE_BYTES] == ord("\n")
+            if is_line_end.any():
+                end = start + int(is_line_end.argmax())
+                break
+        has_return = end < len(self._block) and self._block[end - 1] == ord("\r")
+        self._leave(np.array([begin]), np.array([end - has_return]))
+        return end + 1
+
+    def _leave(self, starts: Int64s, ends: Int64s) -> None:
+        self._unsure_starts.append(starts)
+        self._unsure_ends.append(ends)
+
     def _take(self, piece: _Piece) -> Int64s:
-        """Takes what the known shapes, and new ones, accept; gives the rows that none did."""
-        is_open = np.ones(len(piece.starts), np.bool_)
+        """Takes what is blank or what the known shapes, and new ones, accept; gives other rows."""
+        has_text = piece.ends > piece.starts
+        is_open = has_text.copy()
         bad_utf8 = _rows_of_bad_utf8(piece, 0, len(is_open))
         is_open[bad_utf8] = False
         for shape in self._shapes:
             self._match(shape, piece, is_open)
+        rows = np.flatnonzero(is_open)
+        rows = rows[piece.are_blank(rows)]
+        is_open[rows] = False
+        self._blank += len(rows) + int(np.count_nonzero(~has_text))
         while self._tries_left and len(self._shapes) < _MAX_SHAPES:
             rows = np.flatnonzero(is_open)
             if len(rows) < _WORTHWHILE_LINES:
@@ -376,7 +424,7 @@ class _BlockReader:
             else:
                 self._tries_left -= 1
         is_open[bad_utf8] = True
-        return np.flatnonzero(is_open)
+        return np.flatnonzero(is_open & has_text)
 
     def _learn(self, sample: bytes) -> _Shape | None:
         if len(sample) > _MAX_SAMPLE_BYTES or not self._is_event(sample):
@@ -403,10 +451,12 @@ def _keep_freed_memory() -> None:
 
 
 def _positions(flags: Bools) -> Int64s:
-    """Where flags are set that lie far apart: twice as fast as `np.flatnonzero`."""
+    """Where flags are set; if they lie far apart, twice as fast as `np.flatnonzero`."""
     words = np.zeros(-(-len(flags) // 64), np.uint64)
     words.view(np.uint8)[: -(-len(flags) // 8)] = np.packbits(flags, bitorder="little")
     index = np.flatnonzero(words)
+    if len(index) > len(words) * 3 // 4:
+        return np.flatnonzero(flags)
     words = words[index]
     found = [64 * index + _lowest_bit(words)]
     while len(index):

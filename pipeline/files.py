@@ -102,6 +102,8 @@ def _find_local(pattern: str) -> list[FileInfo]:
     for path in paths:
         if not os.access(path, os.R_OK):
             raise InputError(f"{path}: cannot be read: permission denied")
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: is a pipe, socket or device: name it by itself, not by a *")
     return [FileInfo(path, os.path.getsize(path)) for path in paths]
 
 

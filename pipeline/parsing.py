@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -18,7 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401  registers the coders of the types below
 from pipeline.arrival import StampArrival
-from pipeline.chunks import Chunk, ParsedChunk, parse_chunk
+from pipeline.chunks import Chunk, ParsedLines, parse_chunk
 from pipeline.durations import MinuteSums
 from pipeline.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter
 from pipeline.rows import Series
@@ -150,7 +151,7 @@ class _ParseFn(beam.DoFn):
         self._threads = ThreadPoolExecutor(self._workers)
 
     def start_bundle(self) -> None:
-        self._parsing: deque[tuple[WindowedValue, Future[ParsedChunk]]] = deque()
+        self._parsing: deque[tuple[WindowedValue, Future[Iterator[ParsedLines]]]] = deque()
 
     def process(
         self,
@@ -162,14 +163,13 @@ class _ParseFn(beam.DoFn):
         if chunk.watermark is not None:
             lateness, future = self._allowed_lateness_seconds, self._max_future_seconds
             timeliness = Timeliness(chunk.watermark, lateness, time.time(), future)
-        arguments = chunk, self._event_name, self._group_by, timeliness
+        parsed = parse_chunk(chunk, self._event_name, self._group_by, timeliness)
         if not chunk.is_block:
-            yield from self._outputs(parse_chunk(*arguments))
+            yield from self._outputs(parsed)
             return
         while len(self._parsing) >= self._workers:
             yield from self._next_outputs()
-        parsed = self._threads.submit(parse_chunk, *arguments)
-        self._parsing.append((element.with_value(None), parsed))
+        self._parsing.append((element.with_value(None), self._threads.submit(_begun, parsed)))
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._parsing:
@@ -187,14 +187,25 @@ class _ParseFn(beam.DoFn):
             else:
                 yield element.with_value(output)
 
-    def _outputs(self, parsed: ParsedChunk) -> Iterator[Any]:
-        for name, count in parsed.tally.counts().items():
-            self._counters[name].inc(count)
-        if parsed.tally.late:
-            self._late.inc(parsed.tally.late)
-        yield from parsed.sums
-        for dead_letter in parsed.dead_letters:
-            yield TaggedOutput(_REJECTED, dead_letter)
-        for dead_letter in parsed.late:
-            yield TaggedOutput(_LATE, dead_letter)
-        yield TaggedOutput(_TALLY, parsed.tally)
+    def _outputs(self, parsed: Iterable[ParsedLines]) -> Iterator[Any]:
+        """The outputs of a chunk; one piece of it after the other is in memory."""
+        for sums, dead_letters, late, tally in parsed:
+            for name, count in tally.counts().items():
+                self._counters[name].inc(count)
+            if tally.late:
+                self._late.inc(tally.late)
+            yield from sums
+            for dead_letter in dead_letters:
+                yield TaggedOutput(_REJECTED, dead_letter)
+            for dead_letter in late:
+                yield TaggedOutput(_LATE, dead_letter)
+            yield TaggedOutput(_TALLY, tally)
+
+
+def _begun(parsed: Iterator[ParsedLines]) -> Iterator[ParsedLines]:
+    """Parses up to the first piece, which is all of a usual block.
+
+    What more there is are lines that the model parses one by one: that is not done at the same time
+    by several threads, as the model needs the GIL, and a thread does not run ahead of its reader.
+    """
+    return chain([next(parsed)], parsed)

@@ -12,7 +12,7 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -31,6 +31,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TASK_BYTES = 64 * 2**20
 TASK_FILES = 500
 
+_MAX_WINDOW_BYTES = 2**31
 _MIN_BLOCK_BYTES = 64 * 2**10
 _TYPICAL_LINE_BYTES = 256
 
@@ -38,8 +39,9 @@ _TYPICAL_LINE_BYTES = 256
 class Section(NamedTuple):
     """The lines of a file that start at `start` up to, not including, `stop`.
 
-    Bytes count in the uncompressed file, and a compressed one is a single section without a
-    `stop`. `source` is what dead letters call the file.
+    Bytes count in the uncompressed file. The last section has no `stop`, but goes on to the end of
+    the file, whatever its size was said to be; a compressed file has no other. `source` is what
+    dead letters call the file.
     """
 
     path: str
@@ -90,18 +92,21 @@ def plan_tasks(found: Iterable[tuple[files.FileInfo, str]]) -> Iterator[ReadTask
 
 def _sections(found: Iterable[tuple[files.FileInfo, str]]) -> Iterator[tuple[Section, int]]:
     for (path, size), source in found:
-        if is_compressed(path):
-            yield Section(path, source, 0, None), size
-        else:
-            for start in range(0, size, TASK_BYTES):
-                stop = min(start + TASK_BYTES, size)
-                yield Section(path, source, start, stop), stop - start
+        start = 0
+        if not is_compressed(path):
+            while start + TASK_BYTES < size:
+                yield Section(path, source, start, start + TASK_BYTES), TASK_BYTES
+                start += TASK_BYTES
+        # What the system makes up as it is read (/proc) has the size 0; an object has its own.
+        if size or files.is_local(path) or is_compressed(path):
+            yield Section(path, source, start, None), size - start
 
 
 def read_chunks(task: ReadTask, max_lines: int | None = None) -> Iterator[Chunk]:
     """Reads the lines of a task, in chunks of about 16 MiB and at most `max_lines` lines.
 
-    A line of more than 64 MiB is given as a chunk that is cut.
+    A line of more than 64 MiB is given as a chunk that is cut. Memory depends neither on the size
+    of a file nor on what a compressed one expands to.
 
     Raises:
         InputError: a file cannot be read, or a compressed one is cut off.
@@ -124,8 +129,8 @@ def _blocks_of_sections(sections: Iterable[Section], block_bytes: int) -> Iterat
     for section in sections:
         with files.reading(section.path), files.open_to_read(section.path) as stream:
             counted = _CountingReader(stream)
-            decompressor = _decompressor(section.path)
-            reader = _DecompressingReader(counted, decompressor) if decompressor else counted
+            compression = _compression(section.path)
+            reader = _DecompressingReader(counted, compression) if compression else counted
             if section.start:
                 stream.seek(section.start - 1)
             yield from _blocks(reader.read, section, block_bytes)
@@ -140,7 +145,7 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
     # Before the first whole line stands the rest of one that belongs to the section before.
     skipping = start > 0
     offset = max(start - 1, 0)
-    carry = b""  # the beginning of the line at `offset`
+    carry = bytearray()  # the beginning of the line at `offset`
     while True:
         beyond = offset + len(carry)
         left = block_bytes if stop is None else max(stop - beyond, _MIN_BLOCK_BYTES)
@@ -158,26 +163,28 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
             offset = begin = len(BYTE_ORDER_MARK)
 
         first_end = block.find(b"\n", begin) + 1
-        first_size = len(carry) + (first_end - 1 if first_end else len(block)) - begin
+        begun = len(carry)
+        first_size = begun + (first_end - 1 if first_end else len(block)) - begin
         is_too_long = first_size > MAX_LINE_BYTES
         if is_too_long:
-            beginning = carry + block[begin : begin + CUT_LINE_BYTES]
-            yield _Block(source, offset, beginning[:CUT_LINE_BYTES], is_cut=True)
+            beginning = carry[:CUT_LINE_BYTES] + block[begin : begin + CUT_LINE_BYTES]
+            yield _Block(source, offset, bytes(beginning[:CUT_LINE_BYTES]), is_cut=True)
             # What is left of it, here or in the blocks to come, is skipped like a first rest.
             skipping = not first_end
         elif not block:
             if carry:
-                yield _Block(source, offset, carry)
+                yield _Block(source, offset, memoryview(carry))
             return
         elif not first_end:
-            carry += block[begin:]
+            carry += memoryview(block)[begin:]
             continue
         elif carry:
-            yield _Block(source, offset, carry + block[begin:first_end])
-        if carry or is_too_long:
+            carry += memoryview(block)[begin:first_end]
+            yield _Block(source, offset, memoryview(carry))
+        if begun or is_too_long:
             # The first line is done with: what is left of the block begins behind it.
             end = first_end or len(block)
-            offset, begin, carry = offset + len(carry) + end - begin, end, b""
+            offset, begin, carry = offset + begun + end - begin, end, bytearray()
             if stop is not None and offset >= stop:
                 return
 
@@ -190,7 +197,7 @@ def _blocks(read: Callable[[int], bytes], section: Section, block_bytes: int) ->
         end = block.rfind(b"\n", begin) + 1 or begin
         if end > begin:
             yield _Block(source, offset, memoryview(block)[begin:end])
-        offset, carry = offset + end - begin, block[end:]
+        offset, carry = offset + end - begin, bytearray(memoryview(block)[end:])
 
 
 def _pack(blocks: Iterable[_Block], block_bytes: int) -> Iterator[Chunk]:
@@ -205,7 +212,7 @@ def _pack(blocks: Iterable[_Block], block_bytes: int) -> Iterator[Chunk]:
             parts, origins, size = [], [], 0
         if not is_cut and data[-1:] != b"\n":
             # With CR LF, so that a CR which the file ends in stays in its line.
-            data = bytes(data) + b"\r\n"
+            data = b"".join((data, b"\r\n"))
         if stands_alone:
             yield Chunk(data, (Origin(0, source, offset),), is_cut)
         else:
@@ -250,18 +257,89 @@ class _CountingReader:
 
 def is_compressed(path: str) -> bool:
     """Whether a file is taken for a compressed one, by its ending."""
-    return _decompressor(path) is not None
+    return _compression(path) is not None
 
 
-def _decompressor(path: str) -> Callable[[], Any] | None:
-    """What makes a decompressor of one stream, by the ending of a path; None for plain files."""
-    return _DECOMPRESSORS.get(os.path.splitext(path)[1].lower())
+def _compression(path: str) -> _Compression | None:
+    """How a file is compressed, by the ending of its path; None for plain files."""
+    return _COMPRESSIONS.get(os.path.splitext(path)[1].lower())
 
 
-_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
-    ".gz": lambda: zlib.decompressobj(wbits=31),
-    ".bz2": bz2.BZ2Decompressor,
-    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj(),
+class _Decompressor(Protocol):
+    """Decompresses one stream in steps, as `bz2.BZ2Decompressor` does.
+
+    Attributes:
+        needs_input: whether there is nothing more to give without more input.
+        eof: whether the stream has come to its end.
+        unused_data: the input behind the end.
+    """
+
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Takes some input (none unless it is needed) and gives about so many bytes at most."""
+        ...
+
+
+class _GzipDecompressor:
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflate.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        output = self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+        self.needs_input = not self._inflate.unconsumed_tail and len(output) < max_length
+        return output
+
+
+class _ZstdDecompressor:
+    """Gives all that its input expands to: four bytes of it can be a block of 128 KiB."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self._frame.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._frame.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._frame.decompress(data)
+
+
+class _Compression(NamedTuple):
+    """How streams are decompressed, and how much input is given to a decompressor at a time.
+
+    What lies behind the end of a stream is copied: a file of many small ones takes small inputs.
+    """
+
+    decompressor: Callable[[], _Decompressor]
+    input_bytes: int
+
+
+_COMPRESSIONS = {
+    ".gz": _Compression(_GzipDecompressor, 16 * 2**10),
+    ".bz2": _Compression(bz2.BZ2Decompressor, 16 * 2**10),
+    # Up to 32 MiB of output; no slower than larger inputs.
+    ".zst": _Compression(_ZstdDecompressor, 2**10),
 }
 
 
@@ -272,42 +350,61 @@ class _DecompressingReader:
     must be told from one that is whole, so the end of each stream is asked for.
     """
 
-    _INPUT_BYTES = 256 * 2**10
+    _READ_BYTES = 256 * 2**10
 
-    def __init__(self, stream: _CountingReader, new_decompressor: Callable[[], Any]) -> None:
+    def __init__(self, stream: _CountingReader, compression: _Compression) -> None:
         self._stream = stream
-        self._new_decompressor = new_decompressor
-        self._decompressor = new_decompressor()
-        self._rest = b""
+        self._new_decompressor, self._input_bytes = compression
+        self._decompressor = self._new_decompressor()
+        self._unused = b""  # the beginning of a stream, behind the end of the one before
+        self._input = memoryview(b"")
+        self._output = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        parts = [self._rest]
-        missing = size - len(self._rest)
-        while missing > 0:
-            compressed = self._stream.read(self._INPUT_BYTES)
-            if not compressed:
-                if not self._decompressor.eof:
-                    raise EOFError("the compressed data is cut off")
+        parts = []
+        missing = size
+        while missing:
+            if not self._output:
+                self._output = memoryview(self._decompress(missing))
+            if not self._output:
                 break
-            parts.append(self._decompress(compressed))
+            parts.append(self._output[:missing])
+            self._output = self._output[missing:]
             missing -= len(parts[-1])
-        self._rest = b""
-        if missing < 0:
-            parts[-1], self._rest = parts[-1][:missing], parts[-1][missing:]
         return b"".join(parts)
 
-    def _decompress(self, compressed: bytes) -> bytes:
+    def _decompress(self, max_length: int) -> bytes:
+        """Gives what comes next, at least one byte unless the file has come to its end."""
         output = b""
-        while compressed:
-            if self._decompressor.eof:
-                # Zero bytes may pad a stream; what else follows is the next one.
-                compressed = compressed.lstrip(b"\0")
-                if not compressed:
-                    break
-                self._decompressor = self._new_decompressor()
-            output += self._decompressor.decompress(compressed)
-            compressed = self._decompressor.unused_data if self._decompressor.eof else b""
+        while not output:
+            if self._decompressor.eof and not self._begin_next_stream():
+                break
+            data = self._next_input() if self._decompressor.needs_input else b""
+            if self._decompressor.needs_input and not data:
+                raise EOFError("the compressed data is cut off")
+            output = self._decompressor.decompress(data, max_length)
         return output
+
+    def _begin_next_stream(self) -> bool:
+        """Skips the zero bytes that may pad a stream; whether another one follows."""
+        data = self._decompressor.unused_data
+        while not (rest := data.lstrip(b"\0")):
+            data = self._next_input()
+            if not data:
+                return False
+        self._decompressor = self._new_decompressor()
+        self._unused = rest
+        return True
+
+    def _next_input(self) -> bytes:
+        if self._unused:
+            data, self._unused = self._unused, b""
+            return data
+        if not self._input:
+            self._input = memoryview(self._stream.read(self._READ_BYTES))
+        data = bytes(self._input[: self._input_bytes])
+        self._input = self._input[self._input_bytes :]
+        return data
 
 
 class FindInputs(beam.PTransform):

@@ -22,7 +22,7 @@ from pipeline.events import DeadLetter
 from pipeline.replacing import preparing, replace, temporary_name
 from pipeline.rows import RowBlock, RowFormat
 from pipeline.runs import (
-    DEAD_LETTER_CHARACTERS_PER_RUN,
+    DEAD_LETTER_BYTES_PER_RUN,
     ROWS_PER_RUN,
     DeadLetterSorter,
     RowRun,
@@ -125,23 +125,20 @@ class _SortRowsFn(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._rows = 0
-        self._sorters = [RowSorter() for _ in range(self._output.num_shards)]
+        self._sorter = RowSorter()
 
     def process(self, block: RowBlock) -> Iterator[RowRun]:
         dates, averages = self._format.shown(block)
         self._rows += len(dates)
         check_rows(self._rows, self._max_rows)
-        for shard, sorter in enumerate(self._sorters):
-            mine = slice(None) if len(self._sorters) == 1 else dates % len(self._sorters) == shard
-            sorter.add(block.series, dates[mine], averages[mine])
-            if sorter.rows >= ROWS_PER_RUN:
-                yield sorter.write(self._output.scratch, shard)
-                self._sorters[shard] = RowSorter()
+        self._sorter.add(block.series, dates, averages)
+        if self._sorter.rows >= ROWS_PER_RUN:
+            yield from self._sorter.write(self._output.scratch, self._output.num_shards)
+            self._sorter = RowSorter()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for shard, sorter in enumerate(self._sorters):
-            if sorter.rows:
-                yield _global(sorter.write(self._output.scratch, shard))
+        for run in self._sorter.write(self._output.scratch, self._output.num_shards):
+            yield _global(run)
 
 
 class _WriteShardFn(beam.DoFn):
@@ -231,12 +228,12 @@ class _SortDeadLettersFn(beam.DoFn):
 
     def process(self, letter: DeadLetter) -> Iterator[str]:
         self._sorter.add(letter)
-        if self._sorter.characters >= DEAD_LETTER_CHARACTERS_PER_RUN:
+        if self._sorter.size >= DEAD_LETTER_BYTES_PER_RUN:
             yield self._sorter.write(self._scratch)
             self._sorter = DeadLetterSorter()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._sorter.characters:
+        if self._sorter.size:
             yield _global(self._sorter.write(self._scratch))
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,13 +13,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_oracle import CHALLENGE_EVENTS, line
 
-from pipeline import chunks
-from pipeline.chunks import Chunk, Origin, parse_chunk
+from pipeline import chunks, columnar
+from pipeline.chunks import Chunk, Origin, ParsedLines, parse_chunk
 from pipeline.durations import DurationSum, MinuteSums
-from pipeline.events import LINE_TOO_LONG
+from pipeline.events import LINE_TOO_LONG, Event, OtherEvent, Rejection, parse_line
+from pipeline.tally import Tally
 from pipeline.timeliness import Timeliness
 
 _NAME = "translation_delivered"
+
+
+def _parsed(
+    chunk: Chunk,
+    event_name: str,
+    group_by: tuple[str, ...],
+    timeliness: Timeliness | None = None,
+) -> ParsedLines:
+    """All that the lines of a chunk hold, put together."""
+    pieces = list(parse_chunk(chunk, event_name, group_by, timeliness))
+    return ParsedLines(
+        [each for piece in pieces for each in piece.sums],
+        [letter for piece in pieces for letter in piece.dead_letters],
+        [letter for piece in pieces for letter in piece.late],
+        sum([piece.tally for piece in pieces], Tally()),
+    )
 
 
 def _places(chunk: Chunk) -> Iterator[tuple[str, int, bytes]]:
@@ -64,7 +82,7 @@ def test_a_chunk_stays_as_it_is() -> None:
 
 
 def test_text_with_a_lone_surrogate_is_a_dead_letter() -> None:
-    parsed = parse_chunk(Chunk.of(line().decode().replace("airliberty", "\ud800")), _NAME, ())
+    parsed = _parsed(Chunk.of(line().decode().replace("airliberty", "\ud800")), _NAME, ())
     assert [letter.is_base64 for letter in parsed.dead_letters] == [True]
 
 
@@ -92,7 +110,7 @@ def test_every_line_counts_once_as_the_oracle_says(
 ) -> None:
     data = b"".join(text + end for text, end in lines)
     chunk = Chunk(data, (Origin(0, "events.json", 50),))
-    sums, dead_letters, _, tally = parse_chunk(chunk, _NAME, group_by)
+    sums, dead_letters, _, tally = _parsed(chunk, _NAME, group_by)
 
     assert tally.counts() == vars(oracle.counts_of(data))
     assert [letter.offset - 50 for letter in dead_letters] == [
@@ -131,17 +149,27 @@ _AROUND_1811 = st.integers(1_545_847_800, 1_545_848_040)
     group_by=st.sampled_from([(), ("client_name",), ("source_language", "client_name")]),
     timeliness=st.none()
     | st.builds(Timeliness, _AROUND_1811, st.sampled_from([0, 60]), _AROUND_1811, st.just(60)),
+    max_unsure=st.integers(1, 50),
+    piece_bytes=st.integers(1, 50_000),
 )
-def test_lines_taken_all_at_once_are_the_same_as_one_by_one(
-    lines: list[bytes], end: bytes, group_by: tuple[str, ...], timeliness: Timeliness | None
+def test_lines_taken_all_at_once_or_in_pieces_are_the_same_as_one_by_one(
+    lines: list[bytes],
+    end: bytes,
+    group_by: tuple[str, ...],
+    timeliness: Timeliness | None,
+    max_unsure: int,
+    piece_bytes: int,
 ) -> None:
     # So many usual lines that a shape is learned of them.
     data = end.join(lines + [line()] * 300 + lines)
     chunk = Chunk(data, (Origin(0, "a.json", 7), Origin(len(data) // 2, "b.json", 0)))
-    one_by_one = parse_chunk(chunk, _NAME, group_by, timeliness)
+    one_by_one = _parsed(chunk, _NAME, group_by, timeliness)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "WORTHWHILE_BYTES", 1)
-        at_once = parse_chunk(chunk, _NAME, group_by, timeliness)
+        patch.setattr(chunks, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(columnar, "_PIECE_BYTES", 30_000)
+        patch.setattr(columnar, "_MAX_UNSURE_LINES", max_unsure)
+        at_once = _parsed(chunk, _NAME, group_by, timeliness)
     assert _flat(at_once.sums) == _flat(one_by_one.sums)
     assert at_once.dead_letters == one_by_one.dead_letters
     assert at_once.late == one_by_one.late
@@ -149,7 +177,7 @@ def test_lines_taken_all_at_once_are_the_same_as_one_by_one(
 
 
 def test_the_challenge_events_are_summed_up_by_minute() -> None:
-    ((series, sums),), dead_letters, _, tally = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
+    ((series, sums),), dead_letters, _, tally = _parsed(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
     assert series == ()
     assert list(sums) == [
         (25_764_131, DurationSum(20_000_000, 1)),
@@ -162,13 +190,13 @@ def test_the_challenge_events_are_summed_up_by_minute() -> None:
 
 def test_series_are_the_values_of_the_group_fields_in_the_order_asked_for() -> None:
     fields = ("target_language", "client_name")
-    sums = parse_chunk(Chunk.of(CHALLENGE_EVENTS), _NAME, fields).sums
+    sums = _parsed(Chunk.of(CHALLENGE_EVENTS), _NAME, fields).sums
     assert [series for series, _ in sums] == [("fr", "airliberty"), ("fr", "taxi-eats")]
 
 
 def test_other_events_are_counted_by_name() -> None:
     others = [line(event_name=f'"{name}"') for name in ("a", "b", "a")]
-    tally = parse_chunk(Chunk.of(b"\n".join([*others, line()])), _NAME, ()).tally
+    tally = _parsed(Chunk.of(b"\n".join([*others, line()])), _NAME, ()).tally
     assert tally.other_events == {"a": 2, "b": 1}
 
 
@@ -183,8 +211,85 @@ def test_other_events_are_counted_by_name() -> None:
 def test_rejected_lines_are_counted_by_the_first_of_their_reasons(
     rejected: bytes, reason: str
 ) -> None:
-    tally = parse_chunk(Chunk.of(rejected + b"\n" + rejected), _NAME, ()).tally
+    tally = _parsed(Chunk.of(rejected + b"\n" + rejected), _NAME, ()).tally
     assert tally.rejected == Counter({reason: 2})
+
+
+# ---------------------------------------------------------------------------------------------
+# Pieces
+
+_OTHERS = b"".join(b'{"event_name":"%d"}\n' % number for number in range(20_000))
+_LATE = Timeliness(2_000_000_000, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "timeliness"),
+    [
+        (b"7\n" * 100_000, None),
+        (b"{}\n" * 20_000, None),
+        (b"x" * 50_000 + b"\n" + b"y" * 50_000 + b"\n", None),
+        (_OTHERS, None),
+        ((line() + b"\n") * 10_000, _LATE),
+    ],
+    ids=["short", "many errors", "long", "others of many names", "late"],
+)
+@pytest.mark.parametrize("is_block", [True, False])
+def test_what_is_known_of_a_chunk_is_handed_on_before_it_is_much(
+    monkeypatch: pytest.MonkeyPatch, lines: bytes, timeliness: Timeliness | None, is_block: bool
+) -> None:
+    monkeypatch.setattr(chunks, "_PIECE_BYTES", 2**16)
+    monkeypatch.setattr(chunks, "WORTHWHILE_BYTES", 1 if is_block else 2**30)
+    pieces = list(parse_chunk(Chunk.of(lines), _NAME, (), timeliness))
+    assert len(pieces) > 1
+    for piece in pieces:
+        letters = [*piece.dead_letters, *piece.late]
+        # Whatever was last may be more than is left.
+        assert sum(1024 + len(letter.line) for letter in letters[:-1]) < 2**16
+        assert len(piece.tally.other_events) <= 64
+    assert sum(piece.tally.counts()["lines"] for piece in pieces) == lines.count(b"\n")
+
+
+@pytest.mark.parametrize("is_block", [True, False])
+def test_no_line_is_parsed_before_what_is_known_has_been_taken(
+    monkeypatch: pytest.MonkeyPatch, is_block: bool
+) -> None:
+    parsed: list[bytes] = []
+
+    def parse_and_count(line: bytes, event_name: str) -> Event | OtherEvent | Rejection:
+        parsed.append(line)
+        return parse_line(line, event_name)
+
+    monkeypatch.setattr(chunks, "parse_line", parse_and_count)
+    monkeypatch.setattr(chunks, "_PIECE_BYTES", 2**16)
+    monkeypatch.setattr(chunks, "WORTHWHILE_BYTES", 1 if is_block else 2**30)
+    pieces = parse_chunk(Chunk.of(b"7\n" * 100_000), _NAME, ())
+    # With those that it was tried to learn a shape from.
+    for number in range(1, 5):
+        assert len(next(pieces).dead_letters) == 64
+        assert number * 64 <= len(parsed) <= number * 64 + columnar._MAX_TRIES
+
+
+def test_a_blank_line_of_a_block_is_not_looked_at_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chunks, "parse_line", None)
+    data = b"\n \t\r\n\r\n" * 100_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks._Builder, "parse", None)
+        (parsed,) = parse_chunk(Chunk.of(data), _NAME, ())
+    assert parsed.tally == Tally(blank=300_000)
+
+
+@pytest.mark.parametrize("text", [b"", b"7"])
+def test_lines_are_taken_from_a_chunk_one_after_the_other(text: bytes) -> None:
+    lines = Chunk.of((text + b"\n") * 2**20).lines()
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in lines) == 2**20
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**16
 
 
 # ---------------------------------------------------------------------------------------------
@@ -194,7 +299,7 @@ def test_rejected_lines_are_counted_by_the_first_of_their_reasons(
 @pytest.mark.parametrize("data", [line()[:-5], line(), b" " * 100, b"x\ny"])
 def test_a_cut_chunk_is_one_dead_letter_whatever_it_holds(data: bytes) -> None:
     chunk = Chunk(data, (Origin(0, "events.json", 9),), is_cut=True)
-    sums, (letter,), _, tally = parse_chunk(chunk, _NAME, ())
+    sums, (letter,), _, tally = _parsed(chunk, _NAME, ())
     assert sums == []
     assert (letter.source, letter.offset, letter.errors) == ("events.json", 9, (LINE_TOO_LONG,))
     assert tally.counts() == vars(oracle.Counts(lines=1, rejected=1))
@@ -208,14 +313,14 @@ def test_the_beginning_of_a_long_line_is_text_though_it_ends_inside_a_character(
 ) -> None:
     data = b"x" * before + character.encode()[:size]
     chunk = Chunk(data, (Origin(0, "events.json", 0),), is_cut=True)
-    (letter,) = parse_chunk(chunk, _NAME, ()).dead_letters
+    (letter,) = _parsed(chunk, _NAME, ()).dead_letters
     assert not letter.is_base64
     assert letter.line == data[: 2**16].decode(errors="ignore")
 
 
 def test_the_beginning_of_a_long_line_that_is_not_utf_8_keeps_its_bytes() -> None:
     chunk = Chunk(b"\xff\xc3", (Origin(0, "events.json", 0),), is_cut=True)
-    (letter,) = parse_chunk(chunk, _NAME, ()).dead_letters
+    (letter,) = _parsed(chunk, _NAME, ()).dead_letters
     assert letter.is_base64
     assert base64.b64decode(letter.line) == b"\xff\xc3"
 
@@ -225,7 +330,7 @@ def test_sums_of_a_chunk_do_not_depend_on_the_order_of_its_lines() -> None:
         line(duration=str(math.pi * n), timestamp=f'"2018-12-26 18:{n % 3}1"') for n in range(9)
     ]
     forward, backward = (
-        parse_chunk(Chunk.of(b"\n".join(each)), _NAME, ()).sums for each in (lines, lines[::-1])
+        _parsed(Chunk.of(b"\n".join(each)), _NAME, ()).sums for each in (lines, lines[::-1])
     )
     assert [list(sums) for _, sums in forward] == [list(sums) for _, sums in backward]
 
@@ -255,7 +360,7 @@ def test_each_line_is_in_time_or_late_or_from_the_future_or_rejected(
     day = 24 * 60 * 60
     watermark, clock = day + 60 * reached, day + 60
     timeliness = Timeliness(watermark, 60 * lateness, clock, 60 * ahead)
-    parsed = parse_chunk(Chunk.of(b"\n".join(lines)), _NAME, (), timeliness)
+    parsed = _parsed(Chunk.of(b"\n".join(lines)), _NAME, (), timeliness)
 
     minutes = [None if time is None else time.seconds // 60 for time in times]
     late = [minute is not None and minute + 1 + lateness <= reached for minute in minutes]
@@ -286,7 +391,7 @@ def test_a_late_event_is_a_dead_letter_that_names_its_place_and_the_watermark() 
     chunk = Chunk(b"\n" + line(), (Origin(0, "events.json", 7),))
     hour_later = 1_545_851_700  # 2018-12-26 19:15
     timeliness = Timeliness(hour_later + 59, 600, hour_later, 300)
-    (letter,) = parse_chunk(chunk, _NAME, (), timeliness).late
+    (letter,) = _parsed(chunk, _NAME, (), timeliness).late
     assert (letter.source, letter.offset, letter.line) == ("events.json", 8, line().decode())
     (error,) = letter.errors
     assert (error.field, error.type) == ("timestamp", "late")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import columnar
-from pipeline.columnar import sum_block
+from pipeline.columnar import BlockSums, sum_block
 from pipeline.durations import DurationSum
 from pipeline.events import Event, parse_line
 
@@ -120,10 +121,9 @@ def _is_event(line: bytes) -> bool:
 def _check(
     lines: list[bytes], group_by: tuple[str, ...], end: bytes = b"\n", unended: bool = False
 ) -> Counter[bytes]:
-    """Compares one block; returns the accepted lines."""
+    """Compares one block, read in as many parts as it takes; returns the accepted lines."""
     data = end.join(lines) + (b"" if unended else end)
-    sums = sum_block(data, group_by, _is_event)
-    unsure = Counter(data[a:b] for a, b in zip(sums.unsure_starts, sums.unsure_ends, strict=True))
+    parts, unsure = _read(data, group_by)
     split = data.split(b"\n")
     if not split[-1]:
         split.pop()
@@ -131,9 +131,12 @@ def _check(
     else:
         split = [line.removesuffix(b"\r") for line in split[:-1]] + split[-1:]
     accepted = Counter(split)
-    assert sums.accepted + unsure.total() == accepted.total()
+    blank = Counter(line for line in split if not line.strip()) - unsure
     assert unsure <= accepted
     accepted -= unsure
+    assert sum(part.blank for part in parts) == blank.total()
+    accepted -= blank
+    assert sum(part.accepted for part in parts) == accepted.total()
     expected: dict[tuple[tuple[str, ...], int], DurationSum] = {}
     for line, count in accepted.items():
         event = parse_line(line)
@@ -141,15 +144,32 @@ def _check(
         cell = tuple(getattr(event, field) for field in group_by), event.minute
         durations = DurationSum(count * event.duration_millionths, count)
         expected[cell] = expected.get(cell, DurationSum()) + durations
-    assert len({series for series, _ in sums.sums}) == len(sums.sums)
-    for _, minutes in sums.sums:
-        assert len(minutes) > 0
-        assert (minutes.minutes[1:] > minutes.minutes[:-1]).all()
-        assert ((minutes.low >= 0) & (minutes.low < 2**32)).all()
-    actual = {(series, minute): each for series, minutes in sums.sums for minute, each in minutes}
+    actual: dict[tuple[tuple[str, ...], int], DurationSum] = {}
+    for part in parts:
+        assert len({series for series, _ in part.sums}) == len(part.sums)
+        for series, minutes in part.sums:
+            assert len(minutes) > 0
+            assert (minutes.minutes[1:] > minutes.minutes[:-1]).all()
+            assert ((minutes.low >= 0) & (minutes.low < 2**32)).all()
+            for minute, each in minutes:
+                actual[series, minute] = actual.get((series, minute), DurationSum()) + each
     assert actual == expected
-    assert sums.accepted == accepted.total()
     return accepted
+
+
+def _read(data: bytes, group_by: tuple[str, ...]) -> tuple[list[BlockSums], Counter[bytes]]:
+    """The parts that a block is read in, and the unsure lines of all."""
+    parts: list[BlockSums] = []
+    unsure: Counter[bytes] = Counter()
+    while data:
+        part = sum_block(data, group_by, _is_event)
+        unsure += Counter(
+            data[a:b] for a, b in zip(part.unsure_starts, part.unsure_ends, strict=True)
+        )
+        parts.append(part)
+        assert 0 < part.stop == len(data) or data[part.stop - 1] == ord("\n")
+        data = data[part.stop :]
+    return parts, unsure
 
 
 @pytest.mark.parametrize("sample", range(len(_SAMPLES)))
@@ -163,6 +183,8 @@ def test_of_mutated_lines_only_events_are_accepted_with_their_values(
     while mutants < _MUTANTS // len(_SAMPLES):
         monkeypatch.setattr(columnar, "_PIECE_BYTES", rng.choice((5000, 50_000, 1 << 21)))
         monkeypatch.setattr(columnar, "_WORTHWHILE_LINES", rng.choice((1, 8, 64)))
+        monkeypatch.setattr(columnar, "_PIECE_LINES", rng.choice((30, 1 << 16)))
+        monkeypatch.setattr(columnar, "_MAX_UNSURE_LINES", rng.choice((20, 1 << 16)))
         bad = [_mutate(rng, line) for _ in range(100)]
         lines = [line] * 100 + bad
         rng.shuffle(lines)
@@ -316,3 +338,86 @@ def test_a_block_may_hold_anything(data: bytes, group_by: tuple[str, ...]) -> No
             )
         else:
             assert sum_block(copy, group_by, _is_event).accepted == 0
+
+
+# ---------------------------------------------------------------------------------------------
+# Blank lines, and very short and very long ones
+
+_SHORT = [
+    b"",
+    b" ",
+    b"\t",
+    b"\r",
+    b"\v\f ",
+    b" x",
+    b"x ",
+    b"7",
+    b"\xff",
+    b" \xff",
+    b"\xc2\xa0",
+    b"\0",
+]
+
+
+@settings(max_examples=int(os.environ.get("EXAMPLES", "100")), deadline=None)
+@given(
+    st.lists(st.sampled_from([*_SHORT, _PLAIN]) | st.just(_PLAIN), min_size=1, max_size=60),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.booleans(),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([300, 1000, 3 << 20]),
+)
+def test_blank_lines_are_counted_wherever_pieces_and_parts_end(
+    lines: list[bytes],
+    end: bytes,
+    unended: bool,
+    piece_lines: int,
+    max_unsure: int,
+    piece_bytes: int,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columnar, "_PIECE_LINES", piece_lines)
+        patch.setattr(columnar, "_MAX_UNSURE_LINES", max_unsure)
+        patch.setattr(columnar, "_PIECE_BYTES", piece_bytes)
+        _check([*lines, *lines[:1]], ("client_name",), end, unended)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_no_blank_line_is_left_to_the_model(end: bytes) -> None:
+    data = end * 200_000 + (b" \t" + end) * 100_000 + (_PLAIN + end + end) * 1_000
+    parts, unsure = _read(data, ())
+    assert not unsure
+    assert [(part.blank, part.accepted) for part in parts] == [(301_000, 1_000)]
+
+
+def test_unsure_lines_are_left_before_they_are_too_many() -> None:
+    parts, unsure = _read(b"7\n" * 500_000 + (_PLAIN + b"\n") * 1_000, ())
+    assert unsure[b"7"] == 500_000
+    assert sum(part.accepted for part in parts) + unsure[_PLAIN] == 1_000
+    # What was found before the last piece is less than the limit, and a piece no more.
+    limit = columnar._MAX_UNSURE_LINES + columnar._PIECE_LINES
+    assert max(len(part.unsure_starts) for part in parts) < limit
+
+
+@pytest.mark.parametrize("text", [b"\0", b"x", b" "])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_line_longer_than_a_piece_is_the_models(text: bytes, end: bytes) -> None:
+    long = text * (columnar._PIECE_BYTES * 5 // 2)
+    before = (_PLAIN + b"\n") * 100
+    parts, unsure = _read(before + long + end + (before if end else b""), ())
+    assert unsure == {long: 1}
+    assert sum(part.accepted for part in parts) == (200 if end else 100)
+
+
+@pytest.mark.parametrize("text", [b"\n", b"7\n", b"\0", b" \n", b"\r\n"])
+def test_what_a_block_takes_in_memory_is_not_a_multiple_of_it(text: bytes) -> None:
+    data = text * (2**24 // len(text))
+    sum_block(data, (), _is_event)
+    tracemalloc.start()
+    try:
+        sum_block(data, (), _is_event)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * len(data)

@@ -94,6 +94,13 @@ def test_a_link_that_leads_nowhere_is_named(tree: Path) -> None:
             files.find(pattern)
 
 
+def test_what_is_no_file_and_might_never_end_is_named(tree: Path) -> None:
+    os.mkfifo(tree / "pipe.json")
+    for pattern in ("pipe.json", "p*.json", "/dev/zer?"):
+        with pytest.raises(InputError, match="is a pipe, socket or device"):
+            files.find(pattern)
+
+
 @pytest.mark.usefixtures("tree")
 def test_two_names_of_a_file_have_one_identity() -> None:
     Path("alias.json").symlink_to("a.json")

@@ -1,6 +1,7 @@
 """ParseEvents as a transform: whatever lines come as, their sums, dead letters and counts."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,30 @@ import apache_beam as beam
 import pytest
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms.window import FixedWindows, SlidingWindows, TimestampedValue
+from apache_beam.transforms.window import (
+    FixedWindows,
+    GlobalWindow,
+    SlidingWindows,
+    TimestampedValue,
+)
+from apache_beam.utils.windowed_value import WindowedValue
 from runners import transform_pipeline
 from test_oracle import CHALLENGE_EVENTS, line
 
-from pipeline import Chunk, DeadLetter, DurationSum, MinuteSums, MovingAverage, ParseEvents
-from pipeline.chunks import Origin
+from pipeline import (
+    Chunk,
+    DeadLetter,
+    DurationSum,
+    MinuteSums,
+    MovingAverage,
+    ParseEvents,
+    chunks,
+    parsing,
+)
+from pipeline.chunks import Origin, ParsedLines, parse_chunk
 
 _LINES = CHALLENGE_EVENTS.splitlines(keepends=True)
+_GLOBAL = WindowedValue(None, 0, [GlobalWindow()])
 _MINUTE = 25_764_131  # 2018-12-26 18:11
 _CHALLENGE_SUMS = [
     ((), _MINUTE, DurationSum(20_000_000, 1)),
@@ -157,6 +174,33 @@ def test_what_comes_of_a_block_stays_in_the_windows_of_the_block() -> None:
             found = getattr(parsed, name) | f"Windows of {name}" >> beam.Map(_start_and_timestamp)
             assert_that(found, equal_to(expected * per_block), name)
     assert _counts(p)["lines"] == 2 * 400
+
+
+def test_no_thread_runs_ahead_of_what_has_been_handed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = {"parsed": 0, "handed on": 0}
+    most_ahead = 0
+
+    def parse_and_count(*arguments: Any) -> Iterator[ParsedLines]:
+        for piece in parse_chunk(*arguments):
+            counts["parsed"] += len(piece.dead_letters)
+            yield piece
+
+    monkeypatch.setattr(chunks, "_PIECE_BYTES", 2**16)
+    monkeypatch.setattr(parsing, "parse_chunk", parse_and_count)
+    blocks = [Chunk.of(b"7\n" * 2**15)] * 6
+    step = parsing._ParseFn("translation_delivered", (), 600, 300)
+    step.setup()
+    step.start_bundle()
+    for outputs in (*(step.process(block, _GLOBAL) for block in blocks), step.finish_bundle()):
+        for output in outputs:
+            counts["handed on"] += output.tag == "rejected"
+            most_ahead = max(most_ahead, counts["parsed"] - counts["handed on"])
+    step.teardown()
+    assert counts["handed on"] == counts["parsed"] == 6 * 2**15
+    # 64 dead letters a piece: one of each block that waits for its turn, and that of its reader.
+    assert most_ahead <= 64 * ((os.cpu_count() or 1) + 1)
 
 
 def _start_and_timestamp(

@@ -5,6 +5,8 @@ import gzip
 import itertools
 import os
 import re
+import struct
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -157,6 +159,50 @@ def test_fewer_lines_at_a_time_take_smaller_blocks(
 
 
 # ---------------------------------------------------------------------------------------------
+# Files are read to their ends, not to a size
+
+
+def _lines_of_told_size(path: str, told_size: int) -> list[Line]:
+    tasks = plan_tasks([(FileInfo(path, told_size), path)])
+    return _lines([chunk for task in tasks for chunk in read_chunks(task)])
+
+
+@_in_one_folder
+@given(_contents, st.integers(0, 150), st.integers(1, 40), _block_sizes)
+@example(b"a\nb\n", 0, 10, 3)
+@example(b"a\nb\n", 2, 2, 3)
+@example(b"a\nb\n", 150, 10, 3)
+def test_a_file_is_read_to_its_end_whatever_its_size_was_said_to_be(
+    tmp_path: Path, content: bytes, told_size: int, task: int, block: int
+) -> None:
+    (path,) = _write(tmp_path, [("", content)])
+    with pytest.MonkeyPatch.context() as patch:
+        _set_sizes(patch, task=task, block=block, min_block=3)
+        lines = _lines_of_told_size(path, told_size)
+    assert lines == _expected([path], [content])
+
+
+def test_what_is_appended_until_it_is_read_is_read(tmp_path: Path) -> None:
+    (path,) = _write(tmp_path, [("", b"a\nb")])
+    tasks = list(plan_tasks(find_inputs([Input(path)])))
+    with open(path, "ab") as file:
+        file.write(b"c\nd\n")
+    lines = _lines([chunk for task in tasks for chunk in read_chunks(task)])
+    assert [line for *_, line in lines] == [b"a", b"bc", b"d"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="there is no /proc")
+def test_a_file_that_the_system_makes_up_is_read() -> None:
+    assert os.path.getsize("/proc/version") == 0
+    content = Path("/proc/version").read_bytes()
+    assert _lines(_chunks(["/proc/version"])) == _expected(["/proc/version"], [content])
+
+
+def test_an_empty_object_of_a_bucket_is_not_read() -> None:
+    assert not list(plan_tasks([(FileInfo("gs://bucket/empty.json", 0), "")]))
+
+
+# ---------------------------------------------------------------------------------------------
 # Lines that are too long
 
 _LONGEST, _CUT = 20, 5
@@ -219,6 +265,22 @@ def test_a_line_of_many_blocks_is_whole_if_it_is_not_too_long(
     assert [chunk.is_cut for chunk in cut] == [False, True, False]
 
 
+def test_a_line_of_many_blocks_is_put_together_without_copies_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_sizes(monkeypatch, task=2**30, block=2**16, min_block=2**16)
+    size = 2**24
+    paths = _write(tmp_path, [("", b"x" * size + b"\n")])
+    tracemalloc.start()
+    try:
+        (chunk,) = _chunks(paths)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(chunk.data) == size + 1
+    assert peak < 1.5 * size
+
+
 # ---------------------------------------------------------------------------------------------
 # Compressed files
 
@@ -244,6 +306,97 @@ def test_zero_bytes_may_pad_a_stream(tmp_path: Path, ending: str, padding: int) 
     first, second = map(_COMPRESS[ending], (_TEXT, b"x\n"))
     path.write_bytes(first + bytes(padding) + second + bytes(padding))
     assert _lines(_chunks([str(path)])) == _expected([str(path)], [_TEXT + b"x\n"])
+
+
+@_in_one_folder
+@given(
+    st.sampled_from(_COMPRESSED),
+    st.lists(
+        st.tuples(st.sampled_from([b"", b"a", b"b\n" * 50, bytes(5_000)]), st.integers(0, 9)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 30),
+    st.integers(1, 200),
+    st.integers(3, 50),
+)
+def test_it_does_not_matter_how_much_is_decompressed_at_a_time(
+    tmp_path: Path,
+    ending: str,
+    streams: list[tuple[bytes, int]],
+    input_bytes: int,
+    read_bytes: int,
+    block: int,
+) -> None:
+    path = tmp_path / f"x.json{ending}"
+    path.write_bytes(
+        b"".join(_COMPRESS[ending](text) + bytes(padding) for text, padding in streams)
+    )
+    compression = reading._COMPRESSIONS[ending]
+    with pytest.MonkeyPatch.context() as patch:
+        changed = compression._replace(input_bytes=input_bytes)
+        patch.setitem(reading._COMPRESSIONS, ending, changed)
+        patch.setattr(reading._DecompressingReader, "_READ_BYTES", read_bytes)
+        _set_sizes(patch, task=100, block=block, min_block=3)
+        lines = _lines(_chunks([str(path)]))
+    assert lines == _expected([str(path)], [b"".join(text for text, _ in streams)])
+
+
+@pytest.mark.parametrize("ending", _COMPRESSED)
+def test_memory_does_not_depend_on_what_little_input_expands_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    _set_sizes(monkeypatch, task=2**20, block=2**20, min_block=2**16, max_line=2**20)
+    path = tmp_path / f"x.json{ending}"
+    path.write_bytes(_COMPRESS[ending](b"a\n" + bytes(2**27) + b"\nb\n"))
+    tracemalloc.start()
+    try:
+        chunks = _chunks([str(path)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [chunk.is_cut for chunk in chunks] == [False, True, False]
+    assert peak < 100 * 2**20
+
+
+@pytest.mark.parametrize("ending", _COMPRESSED)
+def test_a_file_of_many_empty_streams_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.json{ending}"
+    path.write_bytes(_COMPRESS[ending](b"a\n") + _COMPRESS[ending](b"") * 20_000)
+    assert _lines(_chunks([str(path)])) == [(str(path), 0, b"a")]
+
+
+def _skippable_frame(size: int, content: bytes) -> bytes:
+    return struct.pack("<II", 0x184D2A50, size) + content
+
+
+def _frame_of_window(exponent: int) -> bytes:
+    """A frame of one raw block (RFC 8878, 3.1.1) that asks for a window of 2**exponent bytes."""
+    text = b"a\n"
+    header = struct.pack("<IBB", 0xFD2FB528, 0, (exponent - 10) << 3)
+    return header + struct.pack("<I", len(text) << 3 | 1)[:3] + text
+
+
+def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "x.zst"
+    skipped = _skippable_frame(5, b"12345") + _skippable_frame(0, b"")
+    path.write_bytes(skipped + zstandard.compress(b"a\n") + skipped + zstandard.compress(b"b"))
+    assert _lines(_chunks([str(path)])) == [(str(path), 0, b"a"), (str(path), 2, b"b")]
+
+
+def test_a_frame_to_skip_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "x.zst"
+    path.write_bytes(zstandard.compress(b"a\n") + _skippable_frame(2**32 - 1, b"x" * 5_000))
+    with pytest.raises(InputError, match=re.escape(f"{path}: cannot be read: ") + ".*cut off"):
+        _chunks([str(path)])
+
+
+def test_a_window_may_be_larger_than_usual_but_not_any_size(tmp_path: Path) -> None:
+    path = tmp_path / "x.zst"
+    path.write_bytes(_frame_of_window(28))
+    assert _lines(_chunks([str(path)])) == [(str(path), 0, b"a")]
+    path.write_bytes(_frame_of_window(40))
+    _assert_refused(path)
 
 
 @pytest.mark.parametrize("ending", [".GZ", ".Bz2", ".ZST"])
@@ -375,14 +528,15 @@ def test_tasks_cover_every_byte_once_and_are_about_even(
         if path.endswith(".gz"):
             assert [(section.start, section.stop) for section in mine] == [(0, None)]
             continue
-        bounds = [(section.start, section.stop) for section in mine]
-        assert [start for start, _ in bounds] == [0, *(stop for _, stop in bounds)][: len(bounds)]
-        assert (bounds[-1][1] if bounds else 0) == size
+        starts, stops = [each.start for each in mine], [each.stop for each in mine]
+        # The last one goes on to the end, wherever that is by then.
+        assert (starts, stops) == ([0, *stops[:-1]], [*starts[1:], None])
+        assert starts[-1] < max(size, 1)
     # Packed as full as the order allows: a task ends where the next section does not fit.
     sizes_of = {info.path: info.size for info, _ in found}
     weights = [
         [
-            sizes_of[each.path] if each.stop is None else each.stop - each.start
+            (sizes_of[each.path] if each.stop is None else each.stop) - each.start
             for each in task.sections
         ]
         for task in tasks

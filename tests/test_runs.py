@@ -1,15 +1,20 @@
 """Sorted runs: whatever is written to however many of them, they merge into the sorted whole."""
 
 import json
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import runs
+from pipeline import files, runs
 from pipeline.errors import InputError, OutputError
 from pipeline.events import DeadLetter, FieldError
 from pipeline.rows import Series
@@ -23,8 +28,14 @@ _in_one_folder = settings(
 )
 
 
-def _write_rows(folder: Path, rows: Sequence[_Row], shard: int = 0) -> RowRun:
-    """Writes a run of rows, added by series in pieces of two dates."""
+def _write_rows(folder: Path, rows: Sequence[_Row]) -> RowRun:
+    """Writes rows, at least one, as a run."""
+    (run,) = _sorter(rows).write(str(folder))
+    return run
+
+
+def _sorter(rows: Sequence[_Row]) -> RowSorter:
+    """Gathers rows, by series and in pieces of two dates."""
     sorter = RowSorter()
     by_series: dict[Series, list[tuple[int, float]]] = {}
     for date, series, average in rows:
@@ -34,7 +45,7 @@ def _write_rows(folder: Path, rows: Sequence[_Row], shard: int = 0) -> RowRun:
             dates, averages = zip(*its_rows[start : start + 2], strict=True)
             sorter.add(series, np.array(dates, np.int64), np.array(averages, np.float64))
     assert sorter.rows == len(rows)
-    return sorter.write(str(folder), shard)
+    return sorter
 
 
 def _merged(written: Sequence[RowRun]) -> list[_Row]:
@@ -61,16 +72,21 @@ _places = st.lists(
 
 
 @_in_one_folder
-@given(_places, st.data(), st.integers(1, 6))
+@given(_places, st.data(), st.integers(1, 6), st.integers(2, 10))
 def test_rows_split_into_any_runs_merge_into_the_sorted_whole(
-    tmp_path: Path, places: list[tuple[int, Series]], data: st.DataObject, rows_per_block: int
+    tmp_path: Path,
+    places: list[tuple[int, Series]],
+    data: st.DataObject,
+    rows_per_block: int,
+    max_open: int,
 ) -> None:
     rows = [(date, series, index / 7) for index, (date, series) in enumerate(places)]
     parts: dict[int, list[_Row]] = {}
     for row in rows:
-        parts.setdefault(data.draw(st.integers(0, 3)), []).append(row)
+        parts.setdefault(data.draw(st.integers(0, 30)), []).append(row)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "_ROWS_PER_BLOCK", rows_per_block)
+        patch.setattr(runs, "_MAX_OPEN_RUNS", max_open)
         written = [_write_rows(tmp_path, part) for part in parts.values()]
         assert _merged(written) == sorted(rows)
 
@@ -87,14 +103,41 @@ def test_runs_merge_where_blocks_end_between_and_inside_of_dates(
     assert _merged(written) == sorted([*first, *second, (2, ("g",), 3.0)])
 
 
-def test_merging_holds_a_block_of_each_run_at_a_time(
+def test_merging_holds_a_block_of_each_run_at_a_time_and_gives_no_larger_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "_ROWS_PER_BLOCK", 10)
     parts = [[(date, (name,), 0.0) for date in range(1_000)] for name in "abc"]
-    blocks = list(merge_rows([_write_rows(tmp_path, part) for part in parts]))
+    written = [_write_rows(tmp_path, part) for part in parts]
+    loaded = _count_rows_loaded(monkeypatch)
+    blocks = list(merge_rows(written))
     assert sum(len(block.dates) for block in blocks) == 3_000
-    assert max(len(block.dates) for block in blocks) <= 2 * 10 * len(parts)
+    assert max(len(block.dates) for block in blocks) <= 10
+    assert max(loaded) <= 2 * 10
+
+
+def test_the_more_runs_are_merged_the_less_is_loaded_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_MAX_ROWS_LOADED", 100)
+    parts = [[(date, (str(number),), 0.0) for date in range(200)] for number in range(20)]
+    written = [_write_rows(tmp_path, part) for part in parts]
+    loaded = _count_rows_loaded(monkeypatch)
+    assert len(_merged(written)) == 4_000
+    assert max(loaded) <= 2 * 100 // 20
+
+
+def _count_rows_loaded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows of a run are in memory, after each time that some were loaded."""
+    counts: list[int] = []
+    load = runs._RowReader.load
+
+    def load_and_count(self: runs._RowReader) -> None:
+        load(self)
+        counts.append(len(self.rows))
+
+    monkeypatch.setattr(runs._RowReader, "load", load_and_count)
+    return counts
 
 
 def test_series_are_sorted_by_code_point_among_equal_dates(tmp_path: Path) -> None:
@@ -109,9 +152,28 @@ def test_empty_averages_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_run_says_its_shard_rows_and_dates(tmp_path: Path) -> None:
-    run = _write_rows(tmp_path, [(7, ("a",), 1.0), (3, ("b",), 1.0), (5, ("a",), 1.0)], shard=2)
-    assert run == RowRun(run.path, shard=2, rows=3, first_date=3, last_date=7)
+    rows = [(7, ("a",), 1.0), (3, ("b",), 1.0), (5, ("a",), 1.0)]
+    run = _write_rows(tmp_path, rows)
+    assert run == RowRun(run.path, shard=0, rows=3, first_date=3, last_date=7)
     assert Path(run.path).parent == tmp_path
+
+
+@_in_one_folder
+@given(_places, st.integers(1, 12))
+def test_rows_are_written_as_a_run_for_each_shard_that_has_some(
+    tmp_path: Path, places: list[tuple[int, Series]], num_shards: int
+) -> None:
+    rows = [(date, series, index / 7) for index, (date, series) in enumerate(places)]
+    written = list(_sorter(rows).write(str(tmp_path), num_shards))
+    shards = sorted({date % num_shards for date, _ in places})
+    assert [run.shard for run in written] == shards
+    for run in written:
+        mine = sorted(row for row in rows if row[0] % num_shards == run.shard)
+        assert _merged([run]) == mine
+        assert run[2:] == (len(mine), mine[0][0], mine[-1][0])
+        # No run has the names of all series, where it has rows of a few.
+        (block,) = merge_rows([run])
+        assert set(block.table) == {series for _, series, _ in mine}
 
 
 def test_of_no_runs_there_are_no_rows() -> None:
@@ -126,8 +188,9 @@ def _write_letters(folder: Path, letters: Sequence[DeadLetter]) -> str:
     sorter = DeadLetterSorter()
     for letter in letters:
         sorter.add(letter)
-    assert sorter.characters == sum(len(letter.to_json()) for letter in letters)
-    return sorter.write(str(folder))
+    path = sorter.write(str(folder))
+    assert sorter.size == os.path.getsize(path)
+    return path
 
 
 @_in_one_folder
@@ -138,16 +201,20 @@ def _write_letters(folder: Path, letters: Sequence[DeadLetter]) -> str:
         max_size=20,
     ),
     st.data(),
+    st.integers(2, 6),
 )
 def test_dead_letters_split_into_any_runs_merge_into_the_sorted_whole(
-    tmp_path: Path, places: list[tuple[str, int]], data: st.DataObject
+    tmp_path: Path, places: list[tuple[str, int]], data: st.DataObject, max_open: int
 ) -> None:
     lines = st.text(st.sampled_from("x\t\n\r\u2028\x85é"), max_size=4)
     letters = [_letter(*place, data.draw(lines)) for place in places]
     parts: dict[int, list[DeadLetter]] = {}
     for letter in letters:
-        parts.setdefault(data.draw(st.integers(0, 3)), []).append(letter)
-    merged = list(merge_dead_letters([_write_letters(tmp_path, part) for part in parts.values()]))
+        parts.setdefault(data.draw(st.integers(0, 15)), []).append(letter)
+    written = [_write_letters(tmp_path, part) for part in parts.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_MAX_OPEN_RUNS", max_open)
+        merged = list(merge_dead_letters(written))
     assert merged == [
         letter.to_json().encode() + b"\n"
         for letter in sorted(letters, key=lambda each: (each.source, each.offset))
@@ -164,6 +231,78 @@ def test_a_source_whose_name_is_not_utf_8_is_written(tmp_path: Path) -> None:
     path = _write_letters(tmp_path, [_letter("\udcff.json", 1)])
     (line,) = merge_dead_letters([path])
     assert json.loads(line)["offset"] == 1
+
+
+# ---------------------------------------------------------------------------------------------
+# Many runs
+
+
+def _rows_runs(folder: Path, count: int) -> list[RowRun]:
+    return [_write_rows(folder, [(number % 7, (str(number),), 1.0)]) for number in range(count)]
+
+
+def _letters_runs(folder: Path, count: int) -> list[str]:
+    return [_write_letters(folder, [_letter("a", number)]) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "opened"),
+    [
+        (1, 1),
+        (4, 4),  # as many as may be open
+        (5, 5 + 1),  # two of them are merged before
+        (6, 6 + 1),
+        (7, 7 + 1),
+        (8, 8 + 2),
+        (16, 16 + 4),
+        (17, 17 + 5),  # and one of those that were merged is merged once more
+    ],
+)
+@pytest.mark.parametrize("kind", ["rows", "dead letters"])
+def test_no_more_runs_are_open_at_a_time_than_may_be_and_each_is_read_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, count: int, opened: int
+) -> None:
+    rows, letters = _rows_runs(tmp_path, count), _letters_runs(tmp_path, count)
+    counts = {"now": 0, "most": 0, "all": 0}
+    open_to_read = files.open_to_read
+
+    @contextmanager
+    def open_and_count(path: str) -> Iterator[BinaryIO]:
+        counts["now"] += 1
+        counts["all"] += 1
+        counts["most"] = max(counts["most"], counts["now"])
+        with open_to_read(path) as stream:
+            yield stream
+        counts["now"] -= 1
+
+    monkeypatch.setattr(runs, "_MAX_OPEN_RUNS", 4)
+    monkeypatch.setattr(files, "open_to_read", open_and_count)
+    found = len(_merged(rows)) if kind == "rows" else len([*merge_dead_letters(letters)])
+    assert found == count
+    assert counts == {"now": 0, "most": min(count, 4), "all": opened}
+
+
+_IN_FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from test_runs import _letters_runs, _merged, _rows_runs, merge_dead_letters
+folder = Path(sys.argv[1])
+rows, letters = _rows_runs(folder, 300), _letters_runs(folder, 300)
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+print(len(_merged(rows)), len([*merge_dead_letters(letters)]))
+"""
+
+
+def test_more_runs_are_merged_than_files_may_be_open(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _IN_FEW_FILES, str(tmp_path)]
+    found = subprocess.run(
+        command, cwd=Path(__file__).parent, env=_environment(), capture_output=True, text=True
+    )
+    assert (found.returncode, found.stdout) == (0, "300 300\n"), found.stderr
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 # ---------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pipeline import DeadLetter, MinuteSums, runs, writing
 from pipeline.errors import OutputError, TooManyRowsError
 from pipeline.events import FieldError
 from pipeline.rows import RowBlock, RowFormat
+from pipeline.runs import RowSorter
 from pipeline.tally import MaxRejected, Tally
 from pipeline.writing import Output, Publish, WriteDeadLetters, WriteRows
 
@@ -136,6 +137,30 @@ def test_shards_are_each_sorted_and_together_all_rows(
         assert lines
         written += lines
     assert sorted(written) == sorted(expected)
+
+
+@pytest.mark.parametrize("num_shards", [1, 100])
+def test_sorting_takes_a_block_once_and_holds_no_more_rows_whatever_the_number_of_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_shards: int
+) -> None:
+    held: list[int] = []
+    add = RowSorter.add
+
+    def add_and_count(self: RowSorter, *rows: Any) -> None:
+        add(self, *rows)
+        held.append(self.rows)
+
+    monkeypatch.setattr(RowSorter, "add", add_and_count)
+    monkeypatch.setattr(writing, "ROWS_PER_RUN", 400)
+    output = Output(str(tmp_path / "rows.json"), str(tmp_path), "run", num_shards)
+    step = writing._SortRowsFn(output, RowFormat(["client_name"]), 10**8)
+    step.start_bundle()
+    blocks = [_block(client, range(start, start + 100)) for client in "abc" for start in (0, 100)]
+    written = [run for block in blocks for run in step.process(block)]
+    written += [each.value for each in step.finish_bundle()]
+    assert held == [100, 200, 300, 400, 100, 200]
+    assert sum(run.rows for run in written) == 600
+    assert len(written) == 2 * num_shards
 
 
 def test_a_shard_without_rows_is_an_empty_file(tmp_path: Path) -> None:
@@ -299,12 +324,12 @@ def _in_place(letters: Sequence[DeadLetter]) -> bytes:
     return "".join(letter.to_json() + "\n" for letter in ordered).encode()
 
 
-@pytest.mark.parametrize("characters_per_run", [1, 1_000, writing.DEAD_LETTER_CHARACTERS_PER_RUN])
+@pytest.mark.parametrize("bytes_per_run", [1, 1_000, writing.DEAD_LETTER_BYTES_PER_RUN])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_dead_letters_are_sorted_by_source_and_offset_whatever_their_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, characters_per_run: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, bytes_per_run: int
 ) -> None:
-    monkeypatch.setattr(writing, "DEAD_LETTER_CHARACTERS_PER_RUN", characters_per_run)
+    monkeypatch.setattr(writing, "DEAD_LETTER_BYTES_PER_RUN", bytes_per_run)
     letters = _letters()
     random.Random(seed).shuffle(letters)
     output = Output(str(tmp_path / "rejected.json"), str(tmp_path / "scratch"), "run")
