@@ -20,7 +20,7 @@ from pipeline.events import (
     parse_line,
 )
 from pipeline.rows import Series
-from pipeline.tally import Tally, first_of
+from pipeline.tally import Tally, first_of, keep_names
 from pipeline.timeliness import Timeliness
 
 _PIECE_BYTES = 2**22
@@ -251,13 +251,15 @@ class _Builder:
 
     def take(self) -> ParsedLines:
         """Gives what the lines since the last time hold, with the sums that there are by now."""
+        names = keep_names(self._other_events)
         tally = Tally(
             self._blank,
             self._accepted,
-            self._other_events,
+            names,
             self._rejected,
             first_of(self._dead_letters),
             len(self._late),
+            self._other_events.total() - names.total(),
         )
         taken = ParsedLines(self._sums, self._dead_letters, self._late, tally)
         self._sums = []

@@ -182,7 +182,11 @@ class TallyCoder(_JsonCoder):
 
     def _to_json(self, value: Tally) -> Any:
         letters = [_without_no_message(letter) for letter in value.first_rejected]
-        return {**vars(value), "first_rejected": letters}
+        fields = {**vars(value), "first_rejected": letters}
+        if not value.unnamed:
+            # As tallies were encoded before there was this field.
+            del fields["unnamed"]
+        return fields
 
     def _from_json(self, value: Any) -> Tally:
         letters = map(DeadLetterCoder()._from_json, value.pop("first_rejected"))

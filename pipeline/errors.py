@@ -50,6 +50,10 @@ class TooManyRowsError(RunError):
     """A result of more rows than allowed."""
 
 
+class TooManyWindowsError(RunError):
+    """A plan that would take hours where another one takes seconds."""
+
+
 class TooManyRejectedError(RunError):
     """More rejected lines than allowed."""
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import apache_beam as beam
-from apache_beam.coders import Coder
+from apache_beam.coders import Coder, VarIntCoder
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsSingleton
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import (
     FixedWindows,
@@ -24,6 +25,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.coders import DurationSumCoder
 from pipeline.durations import DurationSum, MeanDuration, MinuteSums
+from pipeline.errors import TooManyWindowsError
 from pipeline.parsing import ParsedEvents
 from pipeline.revisions import Average, EmptyRows, Revise
 from pipeline.rolling import LEAP_YEAR_MINUTES, SeriesRows, Until
@@ -35,6 +37,9 @@ Plan = Literal["rolling", "windows"]
 _MINUTE_SECONDS = 60
 _HOUR_MINUTES = 60
 _DAY_MINUTES = 24 * 60
+
+MAX_COPIES = 1_000_000
+"""Into windows, of a bounded input: Beam takes some minutes for so many."""
 
 # How much later than when it was taken for timely an event may reach a later step.
 _IN_FLIGHT_SECONDS = 3600
@@ -110,6 +115,8 @@ class MovingAverage(beam.PTransform):
 
     Raises:
         ValueError: an argument is out of its range, or makes no sense for unbounded sums.
+        TooManyWindowsError: when the pipeline runs, by the plan `"windows"`, for bounded sums that
+            would be copied into windows more than `MAX_COPIES` times.
 
     Counts `series`, and `gaps` that were too long to be filled, in the namespace of this class; of
     unbounded sums in that of `pipeline.revisions.EmptyRows`.
@@ -172,6 +179,7 @@ class MovingAverageBlocks(beam.PTransform):
         return (
             sums
             | "Panes" >> _SumPanes()
+            | "Bound" >> _BoundCopies(self.rows.window_minutes)
             | "Windows" >> _AverageWindows(self.rows)
             | "Gather" >> beam.GroupByKey()
             | "Fill" >> beam.ParDo(_FillFn(self.rows)).with_output_types(RowBlock)
@@ -273,6 +281,57 @@ def _minutes(element: tuple[Series, MinuteSums]) -> Iterator[TimestampedValue]:
     series, sums = element
     for minute, duration_sum in sums:
         yield TimestampedValue((series, duration_sum), minute * _MINUTE_SECONDS)
+
+
+@dataclass(eq=False)
+class _BoundCopies(beam.PTransform):
+    """Gives bounded panes on, if windows of so many minutes make no more copies than allowed.
+
+    Raises:
+        TooManyWindowsError: when the pipeline runs, and before any copy is made.
+    """
+
+    window_minutes: int
+
+    def expand(self, panes: beam.PCollection) -> beam.PCollection:
+        number = (
+            panes
+            | "One" >> beam.Map(_one).with_output_types(int)
+            | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
+            | "Count" >> beam.CombineGlobally(_CountCombineFn())
+        )
+        check = beam.ParDo(_CheckCopiesFn(self.window_minutes), AsSingleton(number))
+        return panes | "Check" >> check.with_output_types(tuple[Series, DurationSum])
+
+
+def _one(_pane: tuple[Series, DurationSum]) -> int:
+    return 1
+
+
+class _CountCombineFn(beam.combiners.CountCombineFn):
+    def get_accumulator_coder(self) -> Coder:
+        return VarIntCoder()
+
+
+class _CheckCopiesFn(beam.DoFn):
+    def __init__(self, window_minutes: int) -> None:
+        self._window_minutes = window_minutes
+
+    def process(
+        self, pane: tuple[Series, DurationSum], number: int
+    ) -> Iterator[tuple[Series, DurationSum]]:
+        check_copies(number, self._window_minutes)
+        yield pane
+
+
+def check_copies(panes: int, window_minutes: int) -> None:
+    """Raises TooManyWindowsError where Beam would copy so many panes into windows for too long."""
+    if panes * window_minutes > MAX_COPIES:
+        raise TooManyWindowsError(
+            f"--plan=windows copies each of {panes:,} minutes with events into {window_minutes:,} "
+            f"windows, and more than {MAX_COPIES:,} copies take too long: --plan=rolling gives the "
+            "same rows at once"
+        )
 
 
 @dataclass(eq=False)

@@ -17,7 +17,6 @@ from typing import BinaryIO, NamedTuple, Protocol
 import apache_beam as beam
 import numpy as np
 import zstandard
-from apache_beam.metrics import Metrics
 
 from pipeline import files, progress
 from pipeline.chunks import Chunk, Origin
@@ -444,10 +443,8 @@ class ReadChunks(beam.PTransform):
 class _ReadFn(beam.DoFn):
     def __init__(self, max_lines: int | None) -> None:
         self._max_lines = max_lines
-        self._sections = Metrics.counter(ReadChunks, "sections")
 
     def process(self, task: ReadTask) -> Iterator[Chunk]:
         first = task.sections[0]
         _logger.info("reading %d section(s) from %s on", len(task.sections), first.source)
         yield from read_chunks(task, self._max_lines)
-        self._sections.inc(len(task.sections))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -9,18 +11,20 @@ from decimal import Decimal
 from pipeline.events import DeadLetter
 
 SAMPLE_SIZE = 5
-MAX_NAMES = 1_000
+MAX_NAMES = 10_000
 
 
 @dataclass(frozen=True)
 class Tally:
     """Counts of lines: a commutative monoid with `Tally()` as zero and `+` as its operation.
 
-    `lines = blank + accepted + the sum of other_events + the sum of rejected + late`, the last of
-    which only an input without end has. `other_events` maps names and `rejected` reasons (the first
-    error of a line) to numbers of lines; names beyond the thousand most frequent are counted
-    together under the empty name. `first_rejected` holds the first few dead letters by source and
-    offset.
+    Attributes:
+        blank, accepted, late: numbers of lines; only unbounded input has late ones.
+        other_events: the number of lines by event name, for at most 10 000 names. Which of more
+            names these are depends on the names alone, so their counts are exact.
+        rejected: the number of lines by reason, which is the first error of a line.
+        first_rejected: the first few dead letters by source and offset.
+        unnamed: the number of other events whose names are not in `other_events`.
     """
 
     blank: int = 0
@@ -29,28 +33,36 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)
     first_rejected: tuple[DeadLetter, ...] = ()
     late: int = 0
+    unnamed: int = 0
 
     def __add__(self, other: Tally) -> Tally:
+        names = self.other_events + other.other_events
+        kept = keep_names(names)
         return Tally(
             self.blank + other.blank,
             self.accepted + other.accepted,
-            _bounded(self.other_events + other.other_events),
+            kept,
             self.rejected + other.rejected,
             first_of([*self.first_rejected, *other.first_rejected]),
             self.late + other.late,
+            self.unnamed + other.unnamed + names.total() - kept.total(),
         )
+
+    @property
+    def _others(self) -> int:
+        return self.other_events.total() + self.unnamed
 
     @property
     def non_blank(self) -> int:
         """The lines that hold something."""
-        return self.accepted + self.other_events.total() + self.rejected.total() + self.late
+        return self.accepted + self._others + self.rejected.total() + self.late
 
     def counts(self) -> dict[str, int]:
         """The equation of lines: the first is the sum of the others and of `late`."""
         return {
             "lines": self.blank + self.non_blank,
             "blank": self.blank,
-            "other_events": self.other_events.total(),
+            "other_events": self._others,
             "accepted": self.accepted,
             "rejected": self.rejected.total(),
         }
@@ -61,12 +73,20 @@ def first_of(dead_letters: list[DeadLetter]) -> tuple[DeadLetter, ...]:
     return tuple(sorted(dead_letters)[:SAMPLE_SIZE])
 
 
-def _bounded(names: Counter[str]) -> Counter[str]:
+def keep_names(names: Counter[str]) -> Counter[str]:
+    """The names that a tally keeps.
+
+    Those with the smallest checksums: a name that is among them in the end was so in every part.
+    With the most frequent ones, the order of adding would matter.
+    """
     if len(names) <= MAX_NAMES:
         return names
-    kept = Counter(dict(names.most_common(MAX_NAMES - 1)))
-    kept[""] += names.total() - kept.total()
-    return kept
+    kept = heapq.nsmallest(MAX_NAMES, names, key=_checksum)
+    return Counter({name: names[name] for name in kept})
+
+
+def _checksum(name: str) -> tuple[int, str]:
+    return zlib.crc32(name.encode()), name
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ _SHUFFLED: dict[str, dict[str, Any]] = {
     "batch-by-windows": {
         "AddUp/Sum/CombinePerKey/GroupByKey": "TallyCoder",
         "MovingAverage/Panes/Sum/GroupByKey": _SUM,
+        "MovingAverage/Bound/Count/CombinePerKey/GroupByKey": _NUMBER,
         "MovingAverage/Windows/Mean/GroupByKey": _SUM,
         "MovingAverage/Gather": _DATED_MEAN,
     },

@@ -189,6 +189,9 @@ _STEPS_OF_PLANS = {
     "windows": """
         MovingAverage/Panes MovingAverage/Panes/Minutes MovingAverage/Panes/FixedWindows
         MovingAverage/Panes/Sum
+        MovingAverage/Bound MovingAverage/Bound/One MovingAverage/Bound/GlobalWindow
+        MovingAverage/Bound/Count
+        MovingAverage/Bound/Check
         MovingAverage/Windows MovingAverage/Windows/SlidingWindows MovingAverage/Windows/AddHour
         MovingAverage/Windows/Mean MovingAverage/Windows/Date MovingAverage/Windows/GlobalWindow
         MovingAverage/Fill
@@ -281,6 +284,7 @@ def test_accumulators_are_encoded_by_coders_of_their_own(plan: Any) -> None:
     found = _Graph(_built(plan)).coders_of_accumulators()
     expected = {"AddUp/Sum/CombinePerKey": "TallyCoder"}
     if plan == "windows":
+        expected["MovingAverage/Bound/Count/CombinePerKey"] = "varint"
         expected["MovingAverage/Panes/Sum"] = "DurationSumCoder"
         expected["MovingAverage/Windows/Mean"] = "DurationSumCoder"
     assert found == expected

@@ -30,6 +30,7 @@ from pipeline import (
     Row,
     moving_average,
 )
+from pipeline.errors import TooManyWindowsError, run_error_in
 from pipeline.moving_average import SumDurationsCombineFn
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -331,7 +332,7 @@ def test_plan_windows_lets_only_the_sums_of_minutes_into_sliding_windows() -> No
     (sliding,) = steps.window_intos(SlidingWindows(600, 60))
     panes = _main_input(sliding)
     (summed,) = steps.combines(SumDurationsCombineFn)
-    assert panes in summed.outputs.values()
+    assert _main_input(panes.producer) in summed.outputs.values()
     assert panes.windowing.windowfn == FixedWindows(60)
 
 
@@ -399,3 +400,37 @@ def test_plan_windows_takes_linearly_many_steps_in_the_number_of_panes(
     assert _windows_of_keys.total() == panes + 9
     # All windows of a key lie in one group, which takes quadratically long.
     assert max(_windows_of_keys.values()) <= 60
+
+
+# ---------------------------------------------------------------------------------------------
+# What would take hours
+
+
+@pytest.mark.parametrize(("window", "is_refused"), [(500, False), (501, True)])
+def test_windows_that_copy_too_many_panes_are_refused_before_any_copy_is_made(
+    monkeypatch: pytest.MonkeyPatch, window: int, is_refused: bool
+) -> None:
+    monkeypatch.setattr(moving_average, "MAX_COPIES", 1_500)
+    windows = []
+    monkeypatch.setattr(SlidingWindows, "assign", _noting(SlidingWindows.assign, windows))
+
+    def run() -> None:
+        with transform_pipeline() as p:
+            _ = p | beam.Create(_CHALLENGE_SUMS) | MovingAverage(window, plan="windows")
+
+    if is_refused:
+        message = r"each of 3 minutes with events into 501 windows.*--plan=rolling"
+        with pytest.raises(Exception, match=message) as caught:
+            run()
+        assert isinstance(run_error_in(caught.value), TooManyWindowsError)
+    else:
+        run()
+    assert bool(windows) != is_refused
+
+
+def _noting(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    return call

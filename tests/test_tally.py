@@ -2,11 +2,13 @@
 
 from collections import Counter
 from decimal import Decimal
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import tally
 from pipeline.events import DeadLetter, FieldError
 from pipeline.tally import MAX_NAMES, SAMPLE_SIZE, MaxRejected, Tally, first_of
 
@@ -51,15 +53,15 @@ def test_the_equation_of_lines_holds_and_adds_up(a: Tally, b: Tally) -> None:
 
 
 def test_counts_have_the_names_of_the_contract_in_its_order() -> None:
-    tally = Tally(1, 2, Counter({"a": 3, "b": 1}), Counter({"missing": 4, "other": 1}))
-    assert [*tally.counts().items()] == [
+    counted = Tally(1, 2, Counter({"a": 3, "b": 1}), Counter({"missing": 4, "other": 1}))
+    assert [*counted.counts().items()] == [
         ("lines", 12),
         ("blank", 1),
         ("other_events", 4),
         ("accepted", 2),
         ("rejected", 5),
     ]
-    assert tally.non_blank == 11
+    assert counted.non_blank == 11
 
 
 def test_the_dead_letters_shown_are_the_first_by_source_and_offset() -> None:
@@ -71,16 +73,33 @@ def test_the_dead_letters_shown_are_the_first_by_source_and_offset() -> None:
     assert SAMPLE_SIZE == 5
 
 
-def test_names_beyond_the_most_frequent_are_counted_together() -> None:
-    frequent = Counter({f"frequent-{n}": 2 for n in range(MAX_NAMES - 1)})
-    rare = Counter({f"rare-{n}": 1 for n in range(500)})
-    total = Tally(other_events=frequent) + Tally(other_events=rare)
-    assert total.other_events == frequent + Counter({"": 500})
-    # Once more, so that the empty name is itself among the names.
-    again = total + Tally(other_events=rare)
-    assert again.other_events.total() == 2 * len(frequent) + 1000
-    assert len(again.other_events) <= MAX_NAMES
-    assert again.other_events - frequent == Counter({"": again.other_events[""]})
+def test_names_beyond_the_number_that_is_kept_are_counted_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tally, "MAX_NAMES", 3)
+    total = sum((Tally(other_events=Counter([name])) for name in "abcdeabcde"), Tally())
+    assert len(total.other_events) == 3
+    assert {*total.other_events.values()} == {2}
+    assert total.unnamed == 4
+    assert total.counts()["other_events"] == total.non_blank == 10
+
+
+@given(st.lists(st.sampled_from(["", *"abcdefg"]), max_size=40), st.randoms())
+def test_names_are_kept_and_counted_the_same_whatever_the_order_of_adding(
+    names: list[str], numbers: Random
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tally, "MAX_NAMES", 3)
+        parts = [Tally(other_events=Counter([name])) for name in names]
+        in_order = sum(parts, Tally())
+        numbers.shuffle(parts)
+        while len(parts) > 1:
+            index = numbers.randrange(len(parts) - 1)
+            parts[index : index + 2] = [parts[index] + parts[index + 1]]
+    assert sum(parts, Tally()) == in_order
+    counted = Counter(names)
+    assert all(counted[name] == count for name, count in in_order.other_events.items())
+    assert in_order.counts()["other_events"] == len(names)
 
 
 def test_as_many_names_as_allowed_are_all_kept() -> None:
