@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import grpc
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     PipelineOptions,
@@ -22,8 +21,8 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.prism_runner import PrismJobServer
-from apache_beam.runners.worker import sdk_worker
 
+from pipeline import beam_threads
 from pipeline.errors import OptionError
 from pipeline.options import RunOptions
 
@@ -47,7 +46,7 @@ def serving(options: PipelineOptions) -> Iterator[None]:
     Raises:
         OptionError: there is none to be had.
     """
-    command = [_binary(options), "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
+    command = [locate(options), "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
     try:
         process = subprocess.Popen(
             command,
@@ -62,12 +61,7 @@ def serving(options: PipelineOptions) -> Iterator[None]:
     except OSError as error:
         raise OptionError(f"{command[0]}: cannot be run as Prism: {error.strerror}") from error
     assert process.stdout is not None
-    threading.excepthook = _tell_unless_connection
-    if not options.view_as(RunOptions).debug:
-        # Beam's worker prints the traceback of what fails, also of what is cut off at the end; why
-        # a run has failed is told in one line, as for the other runners.
-        vars(sdk_worker)["print"] = _say_nothing
-    try:
+    with beam_threads.silenced(options.view_as(RunOptions).debug), _ended(process):
         for line in process.stdout:
             if _ANNOUNCEMENT in line:
                 break
@@ -83,20 +77,15 @@ def serving(options: PipelineOptions) -> Iterator[None]:
         # To Beam this is also how long it waits for the end of a run: 300 seconds by default.
         portable.job_server_timeout = None
         yield
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
     finally:
-        threading.excepthook = _say_nothing
         process.kill()
         process.wait()
-
-
-def _tell_unless_connection(arguments: threading.ExceptHookArgs) -> None:
-    # When Prism ends all of Beam's threads that talk with it fail, and would print tracebacks.
-    if not issubclass(arguments.exc_type, grpc.RpcError):
-        threading.__excepthook__(arguments)
-
-
-def _say_nothing(*_: object, **__: object) -> None:
-    pass
 
 
 def _drain(stream: Iterator[str]) -> None:
@@ -110,7 +99,12 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _binary(options: PipelineOptions) -> str:
+def locate(options: PipelineOptions) -> str:
+    """The path of the binary, which Beam downloads where none is named or on the `PATH`.
+
+    Raises:
+        OptionError: there is none to be had.
+    """
     location = options.view_as(PrismRunnerOptions).prism_location
     local = location or os.environ.get("PRISM_BIN") or shutil.which("prism")
     if local and "://" not in local:
@@ -124,7 +118,7 @@ def _binary(options: PipelineOptions) -> str:
         return str(PrismJobServer.local_bin(PrismJobServer(options).path_to_binary()))
     except (OSError, RuntimeError, ValueError) as error:
         raise OptionError(
-            "--follow runs on Prism, which could not be downloaded: install it with 'go install "
+            "Prism, which this runs on, could not be downloaded: install it with 'go install "
             "github.com/apache/beam/sdks/v2/go/cmd/prism' or from Beam's release page, and name it "
             f"with --prism_location or PRISM_BIN ({error})"
         ) from error

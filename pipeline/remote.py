@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, TestOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from pipeline import dataflow, files, staging
+from pipeline import beam_threads, dataflow, files, portable, staging
 from pipeline.batch import build_pipeline, publish_on_workers
 from pipeline.errors import OptionError, RunError, TooManyRejectedError, run_error_in
 from pipeline.hourly import WriteHours
@@ -66,18 +66,21 @@ def submit(settings: Settings, options: PipelineOptions, runner: PipelineRunner)
     prepared = build_pipeline(pipeline, settings, inputs, rows, rejected)
     publish_on_workers(pipeline, settings, prepared)
     started = time.monotonic()
-    result = _start(pipeline, options, runner)
-    if result is None or not is_waited_for:
-        return
+    is_debugging = options.view_as(RunOptions).debug
     refusal = None
-    try:
-        _wait(result, options.view_as(RunOptions).debug)
-    except RunError as error:
-        # A job that is refused at its end has counted every line; of others nobody knows how many.
-        if not isinstance(run_error_in(error.__cause__ or error), TooManyRejectedError):
-            _remove_leftovers(rows, rejected)
-            raise
-        refusal = error
+    # The workers of --environment_type=LOOPBACK are threads of this process.
+    with beam_threads.silenced(is_debugging):
+        result = _start(pipeline, options, runner)
+        if result is None or not is_waited_for:
+            return
+        try:
+            _wait(result, is_debugging)
+        except RunError as error:
+            # A job that is refused at its end has counted every line; others have not.
+            if not isinstance(run_error_in(error.__cause__ or error), TooManyRejectedError):
+                _remove_leftovers(rows, rejected)
+                raise
+            refusal = error
     _tell(result, time.monotonic() - started, settings.summary_file, run_id)
     if refusal is not None:
         raise refusal
@@ -181,11 +184,14 @@ def _prepare(
     """Checks the options, the service last, and sees that the workers get the package."""
     if _is_dataflow(runner):
         dataflow.check_options(options, on_workers)
+    portable.check_options(options, type(runner).__name__)
     staging.check_staged(options)
     staging.stage_this_package(options)
     staging.say_nothing_of_pip(options)
     if _is_dataflow(runner):
         dataflow.check_service(options)
+    else:
+        portable.check_service(options)
 
 
 def _is_dataflow(runner: PipelineRunner) -> bool:

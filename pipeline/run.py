@@ -6,7 +6,12 @@ import importlib
 import logging
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PrismRunnerOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
@@ -116,6 +121,10 @@ def _runner(options: PipelineOptions) -> PipelineRunner:
     except (ValueError, AttributeError) as error:
         known = (each for each in StandardOptions.KNOWN_RUNNER_NAMES if not _is_for_tests(each))
         raise OptionError(f"--runner={name} is no runner; Beam has {', '.join(known)}") from error
+    if type(runner).__name__ == "PrismRunner":
+        from pipeline import prism
+
+        options.view_as(PrismRunnerOptions).prism_location = prism.locate(options)
     if _is_for_tests(type(runner).__name__):
         raise OptionError(f"--runner={name} is for the tests of Beam itself: leave out the Test")
     return runner

@@ -66,10 +66,11 @@ def stage_this_package(options: PipelineOptions) -> None:
     """Names the setup.py of the checkout that runs, where no option brings the package along.
 
     Raises:
-        OptionError: this is no checkout.
+        OptionError: this is no checkout, or it cannot be packed.
     """
     setup = options.view_as(SetupOptions)
     if setup.setup_file is not None:
+        _check_packing(setup.setup_file)
         # Beam changes to its folder, and then looks for it by the path that it was given.
         setup.setup_file = os.path.abspath(setup.setup_file)
         return
@@ -80,7 +81,19 @@ def stage_this_package(options: PipelineOptions) -> None:
     setup_file = os.path.join(checkout, "setup.py")
     if not os.path.exists(setup_file):
         raise OptionError(f"the workers need this package too: pass {_REMEDY}")
+    _check_packing(setup_file)
     setup.setup_file = setup_file
+
+
+def _check_packing(setup_file: str) -> None:
+    """Raises OptionError where this Python lacks what Beam runs to pack a package."""
+    missing = [name for name in ("build", "setuptools") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OptionError(
+            f"{setup_file}: this Python lacks {' and '.join(missing)} to pack it for the workers: "
+            "pip install 'unbabel-cli[gcp]', or pass --extra_package=WHEEL, or "
+            "--sdk_container_image=IMAGE with the package installed"
+        )
 
 
 def say_nothing_of_pip(options: PipelineOptions) -> None:

@@ -8,6 +8,7 @@ import bz2
 import errno
 import fcntl
 import gzip
+import importlib.util
 import json
 import logging
 import os
@@ -32,7 +33,7 @@ import pytest
 import zstandard
 from test_oracle import CHALLENGE_DRAIN, CHALLENGE_EVENTS, CHALLENGE_ROWS, line
 
-from pipeline import files
+from pipeline import files, portable
 from pipeline.run import run
 from pipeline.streams import Destination
 
@@ -1265,6 +1266,47 @@ def test_a_pipe_whose_reader_goes_ends_the_command_quietly(call: _Call, tmp_path
     threading.Thread(target=read_one_line, daemon=True).start()
     ended = call(*_CALL, "--output_file=pipe")
     assert (ended.code, ended.out, ended.err, ended.errors) == (141, b"", "", [])
+
+
+# ---------------------------------------------------------------------------------------------
+# Runners that lack something
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runner=PortableRunner"], "--runner=PortableRunner needs its job service: name --job_"),
+        (["--runner=flink"], "--runner=FlinkRunner needs its job service: name --job_endpoint or"),
+        (["--runner=SparkRunner"], "--runner=SparkRunner needs its job service: name --job_endp"),
+        (
+            ["--runner=FlinkRunner", "--job_endpoint=localhost:1", "--sdk_container_image=image"],
+            "--job_endpoint=localhost:1: no job service answers",
+        ),
+    ],
+)
+def test_a_runner_without_its_job_service_is_refused(
+    call: _Call, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.setattr(portable, "_ANSWER_SECONDS", 0.2)
+    ended = call(*_CALL, "--output_file=rows.json", *options)
+    assert (ended.code, ended.out) == (2, b"")
+    assert ended.error.startswith(message)
+
+
+@pytest.mark.parametrize("options", [[], ["--setup_file=./setup.py"]])
+def test_what_packing_needs_and_this_python_lacks_is_named(
+    call: _Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    (tmp_path / "setup.py").touch()
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "build" else find_spec(name)
+    )
+    runner = ["--runner=PortableRunner", "--job_endpoint=embed", "--output_file=rows.json"]
+    ended = call(*_CALL, *runner, *options)
+    assert ended.code == 2
+    assert "setup.py: this Python lacks build to pack it for the workers" in ended.error
+    assert "pip install 'unbabel-cli[gcp]'" in ended.error
 
 
 # ---------------------------------------------------------------------------------------------

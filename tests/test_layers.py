@@ -38,8 +38,8 @@ _LAYERS = [
     *("revisions", "moving_average"),
     *("writing", "options", "summary"),
     *("streams", "batch", "streaming"),
-    *("appending", "hourly", "pubsub", "following", "prism", "status"),
-    *("local", "live", "subscribed", "staging", "dataflow", "remote"),
+    *("appending", "hourly", "pubsub", "following", "beam_threads", "prism", "status"),
+    *("local", "live", "subscribed", "staging", "portable", "dataflow", "remote"),
     *("run", "__main__"),
 ]
 

@@ -1,11 +1,9 @@
 """What a run on Prism is told, beyond where it is."""
 
-import threading
 from pathlib import Path
 
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
-from apache_beam.runners.worker import sdk_worker
 
 from pipeline import prism
 
@@ -14,9 +12,6 @@ from pipeline import prism
 def test_it_is_told_not_to_split_bundles_in_a_word_that_it_knows(
     prism_binary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Both are changed for the rest of a process.
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    monkeypatch.setitem(vars(sdk_worker), "print", print)
     monkeypatch.setenv("PRISM_BIN", prism_binary)
     options = PipelineOptions([])
     with prism.serving(options):
