@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+from calendar import monthrange
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, from_json
 
 DEFAULT_EVENT_NAME = "translation_delivered"
 GROUP_FIELDS = ("client_name", "source_language", "target_language", "translation_id")
@@ -18,6 +20,7 @@ MAX_DEAD_LETTER_LINE_BYTES = 64 * 1024
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _END_OF_TIME = datetime(9998, 1, 1, tzinfo=timezone.utc)
 _DAY_MINUTES = 24 * 60
+_SIGNS = ("+", "-", "\u2212")
 _DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt_ ]\d{2}:\d{2}", re.ASCII)
 
 
@@ -27,7 +30,8 @@ def _require_date_and_time(value: object) -> object:
         raise PydanticCustomError(
             "timestamp_type", "Input should be a string with an ISO 8601 date and time"
         )
-    return value
+    # Of the forms that ISO 8601 has for an offset, pydantic lacks the one without minutes.
+    return f"{value}:00" if value[-3:-2] in _SIGNS else value
 
 
 def _to_utc_in_range(value: datetime) -> datetime:
@@ -101,37 +105,146 @@ class _Named(BaseModel):
     event_name: str
 
 
-JSON_ARRAY = FieldError(
-    "", "json_array", "a JSON array, not one object a line: convert the file with jq -c '.[]'"
-)
 LINE_TOO_LONG = FieldError("", "line_too_long", "the line is longer than 64 MiB")
+_NOT_A_NUMBER = FieldError("", "json_invalid", "Invalid JSON: NaN and Infinity are not JSON")
+
+# What pydantic's parser says of its limits, and what they are.
+_LIMITS = {
+    "number out of range": FieldError(
+        "", "integer_too_long", "a whole number has more than 4,300 digits"
+    ),
+    "recursion limit exceeded": FieldError(
+        "", "nested_too_deep", "arrays and objects are nested more than 200 levels deep"
+    ),
+}
+
+
+class _Form(NamedTuple):
+    """What a file is that is no file of JSON lines, and how a line of it begins."""
+
+    error: FieldError
+    beginning: re.Pattern[bytes]
+
+    @classmethod
+    def of(cls, type_: str, beginning: bytes, name: str, remedy: str) -> _Form:
+        return cls(FieldError("", type_, f"{name}: {remedy}"), re.compile(beginning, re.DOTALL))
+
+
+_FORMS = (
+    _Form.of(
+        "json_array",
+        rb"\s*\[",
+        "a JSON array, not one object a line",
+        "convert the file with jq -c '.[]'",
+    ),
+    _Form.of(
+        "json_over_lines",
+        rb"\s*\{\s*$",
+        "a JSON object over several lines",
+        "convert the file with jq -c .",
+    ),
+    _Form.of("gzip_data", rb"\x1f\x8b", "gzip data", "let the name of the file end in .gz"),
+    _Form.of("bzip2_data", rb"BZh[1-9]", "bzip2 data", "let the name of the file end in .bz2"),
+    _Form.of(
+        "zstd_data", rb"\x28\xb5\x2f\xfd", "Zstandard data", "let the name of the file end in .zst"
+    ),
+    _Form.of("xz_data", rb"\xfd7zXZ\0", "xz data", "decompress it with xz -d"),
+    _Form.of("zip_data", rb"PK\x03\x04", "a zip archive", "unpack it"),
+    _Form.of(
+        "utf_16",
+        rb"\xff\xfe|\xfe\xff|\0{0,3}[\t -~]\0",
+        "UTF-16 or UTF-32 text",
+        "convert it to UTF-8 with iconv",
+    ),
+)
+NOT_JSON_LINES = tuple(form.error for form in _FORMS)
+"""Why a line is rejected that shows what its file is, with the remedy."""
+
+_TIMESTAMP_PARTS = re.compile(
+    r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[Tt_ ](?P<hour>\d\d):(?P<minute>\d\d)"
+    r"(:(?P<second>\d\d)([.,]\d+)?)?([Zz]|(?P<offset>[-+\u2212](?P<oh>\d\d):?(?P<om>\d\d)?))?",
+    re.ASCII,
+)
 
 
 def parse_line(line: bytes, event_name: str = DEFAULT_EVENT_NAME) -> Event | OtherEvent | Rejection:
     """Parses one line that is not blank, given without its line end."""
     try:
-        event = Event.model_validate_json(line)
+        event: Event | _Named = Event.model_validate_json(line)
     except ValidationError as error:
-        other = _name_of_other_event(line, event_name)
-        return other or Rejection(_field_errors(line, error))
-    return event if event.event_name == event_name else OtherEvent(event.event_name)
+        named = _named(line)
+        if named is None or named.event_name == event_name:
+            return Rejection(tuple(_field_errors(line, error)))
+        event = named
+    if _has_no_number(line):
+        return Rejection((_NOT_A_NUMBER,))
+    if isinstance(event, Event) and event.event_name == event_name:
+        return event
+    return OtherEvent(event.event_name)
 
 
-def _name_of_other_event(line: bytes, event_name: str) -> OtherEvent | None:
+def _has_no_number(line: bytes) -> bool:
+    """Whether NaN or Infinity stand in a line in place of a value: pydantic takes them for JSON."""
+    # Most lines have no such word, and need not be parsed again.
+    if b"NaN" not in line and b"Infinity" not in line:
+        return False
     try:
-        name = _Named.model_validate_json(line).event_name
+        from_json(line, allow_inf_nan=False)
+    except ValueError:
+        return True
+    return False
+
+
+def _named(line: bytes) -> _Named | None:
+    try:
+        return _Named.model_validate_json(line)
     except ValidationError:
         return None
-    return None if name == event_name else OtherEvent(name)
 
 
-def _field_errors(line: bytes, error: ValidationError) -> tuple[FieldError, ...]:
-    if line.lstrip().startswith(b"["):
-        return (JSON_ARRAY,)
-    return tuple(
-        FieldError(".".join(map(str, detail["loc"])), detail["type"], detail["msg"])
-        for detail in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+def _field_errors(line: bytes, error: ValidationError) -> Iterator[FieldError]:
+    for detail in error.errors(include_url=False, include_context=False):
+        field, type_, message = ".".join(map(str, detail["loc"])), detail["type"], detail["msg"]
+        if not field:
+            yield _error_of_line(line, FieldError(field, type_, message))
+        elif type_.startswith("datetime_"):
+            yield _error_of_timestamp(detail["input"]) or FieldError(field, type_, message)
+        else:
+            yield FieldError(field, type_, message)
+
+
+def _error_of_line(line: bytes, error: FieldError) -> FieldError:
+    """What is wrong with a line as a whole, of which pydantic gives an error."""
+    for form in _FORMS:
+        if form.beginning.match(line):
+            return form.error
+    for told, limit in _LIMITS.items():
+        if told in error.message:
+            return limit
+    return error
+
+
+def _error_of_timestamp(text: str) -> FieldError | None:
+    """Which part of a timestamp is out of range; None if it is something else that is wrong."""
+    found = _TIMESTAMP_PARTS.fullmatch(text)
+    if found is None:
+        return None
+    parts = {name: int(value or 0) for name, value in found.groupdict().items() if name != "offset"}
+    limits = {"month": (1, 12), "hour": (0, 23), "minute": (0, 59), "second": (0, 59)}
+    for name, (first, last) in limits.items():
+        if not first <= parts[name] <= last:
+            return _out_of_range(f"{name} {parts[name]}")
+    if parts["oh"] > 23 or parts["om"] > 59:
+        return _out_of_range(f"offset {found['offset']}")
+    days = monthrange(max(parts["year"], 1), parts["month"])[1]
+    if not 1 <= parts["day"] <= days:
+        month = text[: len("YYYY-MM")]
+        return _out_of_range(f"day {parts['day']}", f": {month} has {days} days")
+    return None
+
+
+def _out_of_range(part: str, reason: str = "") -> FieldError:
+    return FieldError("timestamp", "timestamp_value", f"{part} is out of range{reason}")
 
 
 class DeadLetter(NamedTuple):

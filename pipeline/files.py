@@ -6,6 +6,7 @@ Nothing else in the package lists, opens or renames a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import glob
 import importlib
@@ -101,10 +102,22 @@ def _find_local(pattern: str) -> list[FileInfo]:
         paths = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
     for path in paths:
         if not os.access(path, os.R_OK):
-            raise InputError(f"{path}: cannot be read: permission denied")
+            raise InputError(f"{path}: {_why_unreadable(path)}")
         if not os.path.isfile(path):
             raise InputError(f"{path}: is a pipe, socket or device: name it by itself, not by a *")
     return [FileInfo(path, os.path.getsize(path)) for path in paths]
+
+
+def _why_unreadable(path: str) -> str:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f"no such file: this is a link to {os.readlink(path)}, which is not there"
+        return "no such file"
+    except OSError as error:
+        return f"cannot be read: {_reason(error)}"
+    return "cannot be read: permission denied"
 
 
 def _find_remote(pattern: str) -> list[FileInfo]:
@@ -277,6 +290,8 @@ def _reason(error: BaseException) -> str:
     """What went wrong, in one line, of what may be an error around another one."""
     if isinstance(error, BeamIOError) and error.exception_details:
         return _reason(next(iter(error.exception_details.values())))
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "links lead in a circle"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     text = str(error.args[0] if error.args else "") or type(error).__name__

@@ -18,12 +18,12 @@ from apache_beam.runners.runner import PipelineRunner
 from pipeline import files, progress
 from pipeline.batch import build_pipeline
 from pipeline.errors import OptionError, OutputError, TooManyRejectedError, run_error_in
-from pipeline.events import JSON_ARRAY
 from pipeline.options import Settings
 from pipeline.reading import find_inputs
 from pipeline.replacing import preparing, replace_together
 from pipeline.streams import Destination, check_destinations, spool_inputs
 from pipeline.summary import Summary
+from pipeline.tally import refusal
 from pipeline.writing import Output
 
 _logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
             [path for output in outputs for path in output.stale_paths(settings.patterns)],
         )
     if is_refused:
-        raise TooManyRejectedError(_refusal(summary))
+        raise TooManyRejectedError(refusal(summary.rejected, summary.non_blank, summary.reasons))
     if summary.non_blank and not summary.accepted:
         _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
 
@@ -164,16 +164,3 @@ def _removing_temporaries(results: Iterable[_Result]) -> Iterator[None]:
             with contextlib.suppress(OSError):  # the first error is the one that is reported
                 files.remove(path)
         raise (run_error_in(error) or error) from error
-
-
-def _refusal(summary: Summary) -> str:
-    if summary.rejected < summary.non_blank:
-        return (
-            f"{summary.rejected:,} of {summary.non_blank:,} lines were rejected, more than "
-            "--max_rejected allows; no rows were written"
-        )
-    hint = f"; it looks like {JSON_ARRAY.message}" if JSON_ARRAY.type in summary.reasons else ""
-    return (
-        "every line was rejected, so that this is most likely the wrong file; no rows were "
-        f"written (--max_rejected=100% allows it){hint}"
-    )

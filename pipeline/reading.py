@@ -330,15 +330,16 @@ class _Compression(NamedTuple):
     What lies behind the end of a stream is copied: a file of many small ones takes small inputs.
     """
 
+    name: str
     decompressor: Callable[[], _Decompressor]
     input_bytes: int
 
 
 _COMPRESSIONS = {
-    ".gz": _Compression(_GzipDecompressor, 16 * 2**10),
-    ".bz2": _Compression(bz2.BZ2Decompressor, 16 * 2**10),
+    ".gz": _Compression("gzip", _GzipDecompressor, 16 * 2**10),
+    ".bz2": _Compression("bzip2", bz2.BZ2Decompressor, 16 * 2**10),
     # Up to 32 MiB of output; no slower than larger inputs.
-    ".zst": _Compression(_ZstdDecompressor, 2**10),
+    ".zst": _Compression("Zstandard", _ZstdDecompressor, 2**10),
 }
 
 
@@ -353,8 +354,9 @@ class _DecompressingReader:
 
     def __init__(self, stream: _CountingReader, compression: _Compression) -> None:
         self._stream = stream
-        self._new_decompressor, self._input_bytes = compression
-        self._decompressor = self._new_decompressor()
+        self._compression = compression
+        self._decompressor = compression.decompressor()
+        self._has_begun = False
         self._unused = b""  # the beginning of a stream, behind the end of the one before
         self._input = memoryview(b"")
         self._output = memoryview(b"")
@@ -381,8 +383,21 @@ class _DecompressingReader:
             data = self._next_input() if self._decompressor.needs_input else b""
             if self._decompressor.needs_input and not data:
                 raise EOFError("the compressed data is cut off")
-            output = self._decompressor.decompress(data, max_length)
+            output = self._decompress_or_tell(data, max_length)
+        self._has_begun = True
         return output
+
+    def _decompress_or_tell(self, data: bytes, max_length: int) -> bytes:
+        try:
+            return self._decompressor.decompress(data, max_length)
+        except Exception as error:  # each library has a kind of its own
+            if self._has_begun:
+                raise
+            name = self._compression.name
+            raise ValueError(
+                f"this is no {name} data, as its name says: if it is not compressed, let its name "
+                "end otherwise"
+            ) from error
 
     def _begin_next_stream(self) -> bool:
         """Skips the zero bytes that may pad a stream; whether another one follows."""
@@ -391,7 +406,7 @@ class _DecompressingReader:
             data = self._next_input()
             if not data:
                 return False
-        self._decompressor = self._new_decompressor()
+        self._decompressor = self._compression.decompressor()
         self._unused = rest
         return True
 
@@ -401,8 +416,8 @@ class _DecompressingReader:
             return data
         if not self._input:
             self._input = memoryview(self._stream.read(self._READ_BYTES))
-        data = bytes(self._input[: self._input_bytes])
-        self._input = self._input[self._input_bytes :]
+        data = bytes(self._input[: self._compression.input_bytes])
+        self._input = self._input[self._compression.input_bytes :]
         return data
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from pipeline.events import DeadLetter
+from pipeline.events import NOT_JSON_LINES, DeadLetter
 
 SAMPLE_SIZE = 5
 MAX_NAMES = 10_000
@@ -109,3 +110,24 @@ class MaxRejected:
         if self.count is not None:
             return rejected <= self.count
         return self.share is None or rejected <= self.share * non_blank
+
+
+def refusal(rejected: int, non_blank: int, reasons: Container[str]) -> str:
+    """Why a run is refused for its rejected lines, and what its input looks like.
+
+    Args:
+        rejected: how many lines were rejected.
+        non_blank: how many lines hold something.
+        reasons: those for which lines were rejected.
+    """
+    if rejected < non_blank:
+        return (
+            f"{rejected:,} of {non_blank:,} lines were rejected, more than --max_rejected allows; "
+            "no rows were written"
+        )
+    forms = (error.message for error in NOT_JSON_LINES if error.type in reasons)
+    hint = next((f"; it looks like {form}" for form in forms), "")
+    return (
+        "every line was rejected, so that this is most likely the wrong file; no rows were "
+        f"written (--max_rejected=100% allows it){hint}"
+    )

@@ -30,7 +30,7 @@ from pipeline.runs import (
     merge_dead_letters,
     merge_rows,
 )
-from pipeline.tally import MaxRejected, Tally
+from pipeline.tally import MaxRejected, Tally, refusal
 
 _logger = logging.getLogger(__name__)
 
@@ -317,10 +317,7 @@ class _CleanUpFn(beam.DoFn):
         files.remove_folder(self._scratch)
         rejected = tally.counts()["rejected"]
         if not self._max_rejected.allows(rejected, tally.non_blank):
-            raise TooManyRejectedError(
-                f"{rejected} of {tally.non_blank} lines were rejected, more than --max_rejected "
-                "allows; no rows were written"
-            )
+            raise TooManyRejectedError(refusal(rejected, tally.non_blank, tally.rejected))
 
 
 def _global(value: object) -> WindowedValue:

@@ -94,7 +94,7 @@ def classify(
 
     name = json_object.get("event_name")
     if isinstance(name, str) and name != event_name:
-        return OtherEvent(name)
+        return OtherEvent(name) if _is_strict(line) else BROKEN_LINE
 
     # Every reader answers None for an invalid value, and `get` does for a missing one.
     time = _time(json_object.get("timestamp"))
@@ -112,6 +112,8 @@ def classify(
         return Rejected(faulty)
     assert time is not None
     assert millionths is not None
+    if not _is_strict(line):
+        return BROKEN_LINE
     return Event(time, millionths, {k: value for k, value in strings.items() if value is not None})
 
 
@@ -130,6 +132,13 @@ def _json_object(line: bytes) -> dict[str, Any]:
         raise ValueError("not an object")
     _check_strings_and_depth(value, depth=1)
     return dict(value)  # of equal keys the last one counts
+
+
+def _is_strict(line: bytes) -> bool:
+    """Whether JSON has none of the `NaN` and `Infinity` that Python's parser takes beyond it."""
+    constants: list[str] = []
+    json.loads(line, parse_int=str, parse_constant=constants.append)
+    return not constants
 
 
 def _short_enough(number: str) -> str:
@@ -175,7 +184,7 @@ def _millionths(value: Any) -> int | None:
 TIMESTAMP = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt_ ]([0-9]{2}):([0-9]{2})"
     r"(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
-    r"(?:[Zz]|([-+\u2212])([0-9]{2}):?([0-9]{2}))?"
+    r"(?:[Zz]|([-+\u2212])([0-9]{2})(?::?([0-9]{2}))?)?"
 )
 
 

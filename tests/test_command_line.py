@@ -11,6 +11,7 @@ import gzip
 import importlib.util
 import json
 import logging
+import lzma
 import os
 import pty
 import shutil
@@ -1574,6 +1575,65 @@ def test_an_input_without_any_valid_line_is_refused_with_a_remedy(
     assert (tmp_path / "rows.json").read_bytes() == _OLD
     assert json.loads((tmp_path / "summary.json").read_bytes())["accepted"] == 0
     assert (tmp_path / "rejected.json").read_bytes().startswith(b'{"source": "events.json"')
+
+
+_PRETTY_EVENTS = b"".join(
+    json.dumps(json.loads(each), indent=2).encode() + b"\n"
+    for each in CHALLENGE_EVENTS.splitlines()
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (gzip.compress(CHALLENGE_EVENTS), "gzip data: let the name of the file end in .gz"),
+        (bz2.compress(CHALLENGE_EVENTS), "bzip2 data: let the name of the file end in .bz2"),
+        (zstandard.compress(CHALLENGE_EVENTS), "Zstandard data: let the name of the file end in"),
+        (lzma.compress(CHALLENGE_EVENTS), "xz data: decompress it with xz -d"),
+        (b"PK\x03\x04rest", "a zip archive: unpack it"),
+        (CHALLENGE_EVENTS.decode().encode("utf-16"), "UTF-16 or UTF-32 text: convert it to UTF-8"),
+        (
+            CHALLENGE_EVENTS.decode().encode("utf-16-be"),
+            "UTF-16 or UTF-32 text: convert it",
+        ),
+        (
+            CHALLENGE_EVENTS.decode().encode("utf-16-le"),
+            "UTF-16 or UTF-32 text: convert it",
+        ),
+        (CHALLENGE_EVENTS.decode().encode("utf-32"), "UTF-16 or UTF-32 text: convert it to UTF-8"),
+        (_PRETTY_EVENTS, "a JSON object over several lines: convert the file with jq -c ."),
+    ],
+    ids=["gz", "bz2", "zst", "xz", "zip", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "pretty"],
+)
+def test_what_a_wrong_file_looks_like_is_told_with_the_remedy(
+    call: _Call, tmp_path: Path, data: bytes, hint: str
+) -> None:
+    (tmp_path / "events.json").write_bytes(data)
+    ended = call(*_CALL)
+    assert ended.code == 3
+    assert f"; it looks like {hint}" in ended.error
+
+
+def test_nothing_is_told_of_what_a_file_looks_like_that_has_an_event(
+    call: _Call, tmp_path: Path
+) -> None:
+    (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS + b"{\n")
+    assert "looks like" not in call(*_CALL, "--max_rejected=0").error
+
+
+@pytest.mark.parametrize(
+    ("ending", "name"), [(".gz", "gzip"), (".bz2", "bzip2"), (".zst", "Zstandard")]
+)
+def test_plain_text_under_a_compressed_name_is_told_with_the_remedy(
+    call: _Call, tmp_path: Path, ending: str, name: str
+) -> None:
+    (tmp_path / f"log{ending}").write_bytes(CHALLENGE_EVENTS)
+    ended = call(f"--input_file=log{ending}", _WINDOW)
+    assert ended.code == 2
+    assert ended.error == (
+        f"log{ending}: cannot be read: this is no {name} data, as its name says: if it is not "
+        "compressed, let its name end otherwise"
+    )
 
 
 def test_a_wrong_file_gives_an_empty_result_where_that_is_allowed(

@@ -15,9 +15,9 @@ from test_oracle import CHALLENGE_EVENTS, VALID, line
 
 from pipeline.events import (
     GROUP_FIELDS,
-    JSON_ARRAY,
     LINE_TOO_LONG,
     MAX_DEAD_LETTER_LINE_BYTES,
+    NOT_JSON_LINES,
     DeadLetter,
     Event,
     FieldError,
@@ -62,6 +62,10 @@ _VALUES: dict[str, tuple[str | None, ...]] = {
         '"2018-12-26 18:11:08.509654"',
         '"2018-12-26T18:11:08,509654321+01:30"',
         '"2018-12-26t23:59-2359"',
+        '"2018-12-26 18:11+05"',
+        '"2018-12-26T18:11:08.5-03"',
+        '"2018-12-26T18:11:08\u221203"',
+        '"2018-12-26 18:11+24"',
         '"1970-01-01_00:00Z"',
         '"9997-12-31 23:59:59.9999999"',
         '"9998-01-01 00:00"',
@@ -80,6 +84,9 @@ _VALUES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+_EXTRAS = ("{}", "[1]", "NaN", "[-Infinity]", '"NaN"', "1e400")
+
+
 @st.composite
 def _lines(draw: st.DrawFn) -> bytes:
     """Mostly right lines: any order of fields, at times a wrong one, a missing or a second one."""
@@ -90,7 +97,7 @@ def _lines(draw: st.DrawFn) -> bytes:
         members += [] if value is None else [f'"{field}": {value}']
     if draw(st.integers(0, 3)) == 0:
         field = draw(st.sampled_from([*VALID, "extra"]))
-        members.append(f'"{field}": {draw(st.sampled_from(_VALUES.get(field, ("{}", "[1]"))))}')
+        members.append(f'"{field}": {draw(st.sampled_from(_VALUES.get(field, _EXTRAS)))}')
     return ("{" + ", ".join(members) + "}").encode()
 
 
@@ -248,7 +255,7 @@ def test_of_a_repeated_key_the_last_one_counts() -> None:
 
 def test_extra_keys_key_order_and_white_space_are_free() -> None:
     members = [f'"{key}"\t:\r {value} ' for key, value in reversed(VALID.items())]
-    spaced = " {" + " , ".join([*members, '"extra": {"a": [null, NaN]}']) + "}\r"
+    spaced = " {" + " , ".join([*members, '"extra": {"a": [null, "NaN"]}']) + "}\r"
     assert _accepted(spaced.encode()) == _accepted(line())
 
 
@@ -291,8 +298,66 @@ def test_fault_of_the_line_as_a_whole_has_an_empty_field(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"[", b" \t[", b"[" + line() + b"]", b"[" + line() + b","])
 def test_json_array_is_rejected_with_the_remedy(data: bytes) -> None:
-    assert _errors(data) == (JSON_ARRAY,)
-    assert "jq -c '.[]'" in JSON_ARRAY.message
+    assert _errors(data) == (NOT_JSON_LINES[0],)
+    assert "jq -c '.[]'" in NOT_JSON_LINES[0].message
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "message"),
+    [
+        ("2018-12-26 24:00:00", "hour 24 is out of range"),
+        ("2018-12-26T18:60", "minute 60 is out of range"),
+        ("2018-12-26 18:11:60.5Z", "second 60 is out of range"),
+        ("2018-13-26 18:11", "month 13 is out of range"),
+        ("2018-00-26 18:11", "month 0 is out of range"),
+        ("2018-12-32 18:11", "day 32 is out of range: 2018-12 has 31 days"),
+        ("2018-02-29_18:11", "day 29 is out of range: 2018-02 has 28 days"),
+        ("2018-02-00 18:11", "day 0 is out of range: 2018-02 has 28 days"),
+        ("2018-12-26 18:11+25:00", "offset +25:00 is out of range"),
+        ("2018-12-26 18:11-0560", "offset -0560 is out of range"),
+        ("2018-12-26 18:11:08+24", "offset +24:00 is out of range"),
+    ],
+)
+def test_what_is_out_of_range_in_a_timestamp_is_named(timestamp: str, message: str) -> None:
+    (error,) = _errors(line(timestamp=f'"{timestamp}"'))
+    assert error == FieldError("timestamp", "timestamp_value", message)
+
+
+@pytest.mark.parametrize("timestamp", ["2018-12-26 18:11:", "2018-12-26 18:11 UTC"])
+def test_a_timestamp_of_another_form_has_the_reason_of_the_parser(timestamp: str) -> None:
+    (error,) = _errors(line(timestamp=f'"{timestamp}"'))
+    assert (error.field, error.type[:9]) == ("timestamp", "datetime_")
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ['"translation_delivered"', '"translation_requested"'])
+def test_what_is_no_json_number_is_named_wherever_it_stands(constant: str, name: str) -> None:
+    (error,) = _errors(line(f'"extra": [{{"x": {constant}}}]', event_name=name))
+    message = "Invalid JSON: NaN and Infinity are not JSON"
+    assert error == FieldError("", "json_invalid", message)
+
+
+@pytest.mark.parametrize(
+    ("extra", "type_", "message"),
+    [
+        ("1" * 4_301, "integer_too_long", "a whole number has more than 4,300 digits"),
+        (
+            "[" * 200 + "1" + "]" * 200,
+            "nested_too_deep",
+            "arrays and objects are nested more than 200 levels deep",
+        ),
+    ],
+    ids=["digits", "levels"],
+)
+def test_a_limit_that_is_exceeded_is_named(extra: str, type_: str, message: str) -> None:
+    assert _errors(line(f'"extra": {extra}')) == (FieldError("", type_, message),)
+    if type_ == "integer_too_long":
+        assert _errors(line(nr_words=extra)) == (FieldError("", type_, message),)
+
+
+@pytest.mark.parametrize("extra", ["1" * 4_300, "[" * 199 + "1" + "]" * 199], ids=len)
+def test_what_is_within_the_limits_is_accepted(extra: str) -> None:
+    assert _accepted(line(f'"extra": {extra}')) == _accepted(line())
 
 
 def test_reasons_name_neither_web_pages_nor_python() -> None:

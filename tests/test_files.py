@@ -87,11 +87,27 @@ def test_what_cannot_be_found_is_one_line_that_names_it(pattern: str, message: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_that_leads_nowhere_is_named(tree: Path) -> None:
-    (tree / "gone.json").symlink_to("missing")
-    for pattern in ("gone.json", "gon?.json"):
-        with pytest.raises(InputError, match=r"^gon"):
-            files.find(pattern)
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("missing", "no such file: this is a link to missing, which is not there"),
+        ("gone.json", "links lead in a circle"),
+    ],
+)
+@pytest.mark.parametrize("pattern", ["gone.json", "gon?.json"])
+def test_a_link_that_leads_nowhere_is_named(
+    tree: Path, pattern: str, target: str, reason: str
+) -> None:
+    (tree / "gone.json").symlink_to(target)
+    with pytest.raises(InputError, match=rf"^gone\.json: .*{reason}$"):
+        files.find(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["a.json/x", "n" * 300, "sub/" + "n" * 300])
+@pytest.mark.usefixtures("tree")
+def test_a_path_that_cannot_be_is_named_with_the_reason(pattern: str) -> None:
+    with pytest.raises(InputError, match=r": (no such file|cannot be found: file name too long)$"):
+        files.find(pattern)
 
 
 def test_what_is_no_file_and_might_never_end_is_named(tree: Path) -> None:
