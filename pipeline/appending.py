@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -14,8 +14,14 @@ import apache_beam as beam
 from pipeline import files
 from pipeline.options import STANDARD_STREAM
 
+_logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LAST_PAUSE_SECONDS = 5
+
 _writing = threading.Lock()
-_pipes: dict[str, int] = {}
+_kept: dict[str, int] = {}
+_wait = time.sleep
 
 
 @dataclass(eq=False)
@@ -26,6 +32,7 @@ class AppendLines(beam.PTransform):
 
     Args:
         path: a local file or pipe; `-` is standard output.
+        retry_seconds: for so long a file that cannot be written is tried again.
 
     Raises:
         OutputError: it cannot be written (when the pipeline runs).
@@ -33,14 +40,16 @@ class AppendLines(beam.PTransform):
     """
 
     path: str
+    retry_seconds: int = 0
 
     def expand(self, lines: beam.PCollection) -> beam.PCollection:
-        return lines | "Append" >> beam.ParDo(_AppendFn(self.path))
+        return lines | "Append" >> beam.ParDo(_AppendFn(self.path, self.retry_seconds))
 
 
 class _AppendFn(beam.DoFn):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, retry_seconds: int) -> None:
         self._path = path
+        self._retry_seconds = retry_seconds
 
     def start_bundle(self) -> None:
         self._lines: list[bytes] = []
@@ -50,44 +59,90 @@ class _AppendFn(beam.DoFn):
 
     def finish_bundle(self) -> None:
         if self._lines:
-            append(self._path, b"".join(self._lines))
+            append(self._path, b"".join(self._lines), self._retry_seconds)
 
 
-def append(path: str, data: bytes) -> None:
+def append(path: str, data: bytes, retry_seconds: int = 0) -> None:
     """Appends whole lines to a file, or writes them to standard output or a pipe.
+
+    A file that cannot be written is tried again, with one warning, until so many seconds have
+    passed. What was written to a pipe cannot be taken back, so a pipe is not.
 
     Raises:
         OutputError: it cannot be written; a file is left as it was.
         BrokenPipeError: the reader has gone.
     """
-    # Bundles are done side by side, and what a pipe takes at a time may be less than all.
-    with _writing, files.writing(path), _opened(path) as descriptor:
-        status = os.fstat(descriptor)
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[os.write(descriptor, left) :]
-        except OSError:
-            if stat.S_ISREG(status.st_mode):
-                os.ftruncate(descriptor, status.st_size)
+    deadline = time.monotonic() + retry_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    with files.writing(path):
+        while True:
+            try:
+                # Bundles are done side by side.
+                with _writing:
+                    _append(path, data)
+                return
+            except _NotWrittenError as error:
+                if time.monotonic() >= deadline:
+                    raise error.reason from None
+                if pause == _FIRST_PAUSE_SECONDS:
+                    reason = files.reason(error.reason)
+                    _logger.warning(
+                        "%s: cannot be written: %s: trying for %d s", path, reason, retry_seconds
+                    )
+            _wait(pause)
+            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+
+
+class _NotWrittenError(Exception):
+    """Nothing was written, for this reason."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _append(path: str, data: bytes) -> None:
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        raise _NotWrittenError(error) from error
+    try:
+        _write_whole(descriptor, data)
+    finally:
+        if path not in _kept and _own_descriptor(path) is None:
+            os.close(descriptor)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    status = os.fstat(descriptor)
+    is_file = stat.S_ISREG(status.st_mode)
+    position = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
+    left = memoryview(data)
+    try:
+        # What a pipe takes at a time may be less than all.
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError as error:
+        if not is_file:
             raise
+        os.ftruncate(descriptor, status.st_size)
+        # Standard output may have been opened to write, not to append: it would leave a hole.
+        os.lseek(descriptor, position, os.SEEK_SET)
+        raise _NotWrittenError(error) from error
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _own_descriptor(path: str) -> int | None:
+    return 1 if path == STANDARD_STREAM else files.descriptor_of(path)
+
+
+def _open(path: str) -> int:
     """A descriptor to append with; of a pipe always the same, whose reader waits for its end."""
-    if path == STANDARD_STREAM:
-        yield 1
-        return
-    if path in _pipes:
-        yield _pipes[path]
-        return
+    descriptor = _own_descriptor(path)
+    if descriptor is not None:
+        return descriptor
+    if path in _kept:
+        return _kept[path]
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        _pipes[path] = descriptor
-        yield descriptor
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        _kept[path] = descriptor
+    return descriptor

@@ -84,7 +84,7 @@ def find(pattern: str) -> list[FileInfo]:
     except InputError:
         raise
     except Exception as error:  # a bucket's client raises what it likes
-        raise InputError(f"{pattern}: cannot be found: {_reason(error)}") from error
+        raise InputError(f"{pattern}: cannot be found: {reason(error)}") from error
     if not found:
         kind = "no file matches this pattern" if glob.has_magic(pattern) else "no such file"
         raise InputError(f"{pattern}: {kind}")
@@ -116,7 +116,7 @@ def _why_unreadable(path: str) -> str:
             return f"no such file: this is a link to {os.readlink(path)}, which is not there"
         return "no such file"
     except OSError as error:
-        return f"cannot be read: {_reason(error)}"
+        return f"cannot be read: {reason(error)}"
     return "cannot be read: permission denied"
 
 
@@ -199,7 +199,7 @@ def reading(path: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # a bucket's client raises what it likes
-        raise InputError(f"{path}: cannot be read: {_reason(error)}") from error
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -213,7 +213,7 @@ def writing(path: str) -> Iterator[None]:
         # On this machine it is the system's error; a bucket's client raises what it likes.
         if is_local(path) and not isinstance(error, OSError):
             raise
-        raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def create(path: str) -> BinaryIO:
@@ -286,10 +286,10 @@ def remove_folder(folder: str) -> None:
     FileSystems.delete([info.path for info in found[0].metadata_list])
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """What went wrong, in one line, of what may be an error around another one."""
     if isinstance(error, BeamIOError) and error.exception_details:
-        return _reason(next(iter(error.exception_details.values())))
+        return reason(next(iter(error.exception_details.values())))
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "links lead in a circle"
     if isinstance(error, OSError) and error.strerror:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,22 +20,28 @@ from pipeline.reading import BYTE_ORDER_MARK, CUT_LINE_BYTES, MAX_LINE_BYTES, is
 _logger = logging.getLogger(__name__)
 
 _READ_BYTES = 2**20
-# Who still writes to a file that was renamed has opened the new one by then.
+# By then a writer has reopened a file that was renamed.
 _ROTATED_SECONDS = 10
+# A shell may allow a process 256 open files, and Beam and Prism need some dozens.
+_MAX_OPEN_FILES = 64
+# Enough to tell a line from others: a line has a time, and mostly an identifier.
+_REMEMBERED_BYTES = 1024
+
+_Identity = tuple[int, int]
 
 
 class Follower:
     """The files of some paths and globs, whenever they appear, and what is appended to them.
 
     A file that is renamed is read to its end, and the new one of its name from its beginning. One
-    that is truncated is read anew. The last line of a file waits for its end.
+    that is truncated is read anew, also when it has grown again: then the bytes before the place
+    that was read last are others. The last line of a file waits for its end.
+
+    What is no regular file, is compressed or cannot be read is left out with one warning, for as
+    long as it is so.
 
     Args:
         patterns: local paths and globs, which need not match anything yet.
-
-    Raises:
-        InputError: a pattern is no local one or a folder, or a file is compressed or cannot be
-            read.
     """
 
     def __init__(
@@ -42,26 +49,43 @@ class Follower:
     ) -> None:
         self._patterns = patterns
         self._clock = clock
-        self._files: dict[tuple[int, int], _File] = {}
+        self._files: dict[_Identity, _File] = {}
+        self._left_out: dict[str, str] = {}
 
     def look(self) -> list[str]:
-        """Opens the files that there are and gives their paths; tells of paths that have none."""
-        self._look()
+        """Gives the paths of the files that there are; warns of paths that have none yet.
+
+        Raises:
+            InputError: a path without a wildcard names what cannot be followed.
+        """
         for pattern in self._patterns:
-            if not os.path.exists(pattern) and not glob.glob(pattern, recursive=True):
+            if _is_path(pattern) and (reason := _why_not(pattern)):
+                raise InputError(f"{pattern}: {reason}")
+            if not glob.glob(pattern, recursive=True) and not os.path.lexists(pattern):
                 _logger.warning("%s: no such file yet: waiting for it", pattern)
-        return self._paths()
+        self._look()
+        return [file.path for file in self._files.values()]
 
     def poll(self) -> Iterator[Chunk]:
         """Reads what is new in all files, to their ends."""
         named = self._look()
         for identity, file in list(self._files.items()):
-            yield from file.read()
+            try:
+                if identity not in named:
+                    file.find_renamed()
+                yield from file.read(self._clock())
+                if identity in named:
+                    self._left_out.pop(file.path, None)
+            except OSError as error:
+                # It is tried again at the next look, and costs no other file anything.
+                self._leave_out(file.path, files.reason(error))
+                file.close()
             if identity in named:
                 file.seen_at = self._clock()
             elif self._clock() - file.seen_at >= _ROTATED_SECONDS:
                 yield from file.finish()
                 del self._files[identity]
+        self._close_quiet_files()
 
     def finish(self) -> Iterator[Chunk]:
         """Gives the last lines that have no end, and closes the files."""
@@ -69,78 +93,170 @@ class Follower:
             yield from file.finish()
         self._files.clear()
 
-    def _look(self) -> set[tuple[int, int]]:
-        """Opens the files that have appeared; gives the identities of those that have a name."""
-        named = set()
-        for path in self._paths():
-            with files.reading(path):
-                try:
-                    identity = self._open(path)
-                except FileNotFoundError:
-                    continue  # it was renamed just now
+    def _look(self) -> set[_Identity]:
+        """Takes in the files that have appeared; gives the identities of those with a name."""
+        named: set[_Identity] = set()
+        paths = self._paths()
+        for path in paths:
+            if reason := _why_not(path):
+                self._leave_out(path, reason)
+                continue
+            try:
+                identity = _identity(os.stat(path))
+            except OSError:
+                continue  # it was renamed just now
             named.add(identity)
+            file = self._files.setdefault(identity, _File(path, identity, self._clock()))
+            file.path = path
+        self._left_out = {path: each for path, each in self._left_out.items() if path in paths}
         return named
-
-    def _open(self, path: str) -> tuple[int, int]:
-        status = os.stat(path)
-        if (status.st_dev, status.st_ino) not in self._files:
-            file = _File(path, self._clock())
-            # Asked of what was opened: another may have taken the name meanwhile.
-            status = file.status()
-            self._files.setdefault((status.st_dev, status.st_ino), file)
-        return status.st_dev, status.st_ino
 
     def _paths(self) -> list[str]:
         paths: set[str] = set()
         for pattern in self._patterns:
-            if os.path.isdir(pattern):
-                raise InputError(
-                    f"{pattern}: is a folder: name its files, {os.path.join(pattern, '*')}"
-                )
-            found = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
+            found = [pattern] if _is_path(pattern) else glob.glob(pattern, recursive=True)
             paths.update(path for path in found if not os.path.isdir(path))
-        for path in paths:
-            if is_compressed(path):
-                raise InputError(f"{path}: a compressed file cannot be followed: uncompress it")
-        return sorted(paths)
+        return sorted(path for path in paths if os.path.lexists(path))
+
+    def _leave_out(self, path: str, reason: str) -> None:
+        if self._left_out.get(path) != reason:
+            self._left_out[path] = reason
+            _logger.warning("%s: is left out for now: %s", path, reason)
+
+    def _close_quiet_files(self) -> None:
+        is_open = [file for file in self._files.values() if file.is_open]
+        is_open.sort(key=lambda file: file.grown_at)
+        for file in is_open[: max(0, len(is_open) - _MAX_OPEN_FILES)]:
+            file.close()
+
+
+def _is_path(pattern: str) -> bool:
+    """Whether it is to be taken for a path: one that exists is none with wildcards."""
+    return os.path.lexists(pattern) or not glob.has_magic(pattern)
+
+
+def _why_not(path: str) -> str | None:
+    """Why a path cannot be followed now; None where it can, or where nothing is there."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f"this is a link to {os.readlink(path)}, which is not there"
+        return None
+    except OSError as error:
+        return files.reason(error)
+    if stat.S_ISDIR(mode):
+        return f"is a folder: name its files, {os.path.join(path, '*')}"
+    if not stat.S_ISREG(mode):
+        return "is no regular file, and only such are followed"
+    if is_compressed(path):
+        return "a compressed file cannot be followed: uncompress it"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied"
+    return None
+
+
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
 
 
 class _File:
-    """An open file, and the beginning of a line that has not come to its end."""
+    """A file, up to where it was read, and the beginning of a line that has not come to its end.
 
-    def __init__(self, path: str, seen_at: float) -> None:
+    It is opened when it has changed.
+
+    Attributes:
+        path: where it was seen last; its lines bear the name under which it was begun.
+        seen_at: when it had a name of the patterns last.
+        grown_at: when there was something new in it last.
+    """
+
+    def __init__(self, path: str, identity: _Identity, seen_at: float) -> None:
+        self.path = path
         self.seen_at = seen_at
-        self._path = path
-        self._stream = open(path, "rb", buffering=0)  # noqa: SIM115  closed by finish
+        self.grown_at = seen_at
+        self._identity = identity
+        self._descriptor: int | None = None
+        self._state: tuple[int, int] | None = None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._stream.seek(0)
+        self._source = self.path
+        self._offset = 0
+        self._before_offset = b""
         self._line = b""
         self._line_offset = 0
         self._skips_line = False
 
-    def status(self) -> os.stat_result:
-        return os.fstat(self._stream.fileno())
+    @property
+    def is_open(self) -> bool:
+        return self._descriptor is not None
 
-    def read(self) -> Iterator[Chunk]:
-        """Reads on to where the file ends now: one that never stops growing has no other end."""
-        with files.reading(self._path):
-            end = self.status().st_size
-            if end < self._stream.tell():
-                if self._line:
-                    yield from self._whole_lines(self._line)
-                self._begin_anew()
-            while left := end - self._stream.tell():
-                data = self._stream.read(min(left, _READ_BYTES))
-                if not data:
-                    return
-                yield from self._take(data)
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def find_renamed(self) -> None:
+        """Looks in its folder for the name that it has now, if it is closed."""
+        if self.is_open:
+            return
+        _, number = self._identity
+        folder = os.path.dirname(self.path) or "."
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False) if entry.inode() == number else None
+                if status is not None and _identity(status) == self._identity:
+                    self.path = os.path.join(folder, entry.name)
+
+    def read(self, now: float) -> Iterator[Chunk]:
+        """Reads on to where the file ends now: one that never stops growing has no other end.
+
+        Raises:
+            OSError: it cannot be read; what was not given is given the next time.
+        """
+        try:
+            status = os.stat(self.path if self._descriptor is None else self._descriptor)
+        except FileNotFoundError:
+            return
+        state = status.st_size, status.st_mtime_ns
+        if _identity(status) != self._identity or state == self._state:
+            return
+        descriptor = self._open()
+        if status.st_size < self._offset or not self._goes_on(descriptor):
+            if self._line:
+                yield from self._whole_lines(self._line)
+            self._begin_anew()
+        while left := max(status.st_size - self._offset, 0):
+            data = os.pread(descriptor, min(left, _READ_BYTES), self._offset)
+            if not data:
+                break
+            self._offset += len(data)
+            self._before_offset = (self._before_offset + data)[-_REMEMBERED_BYTES:]
+            yield from self._take(data)
+        self._state = state
+        self.grown_at = now
 
     def finish(self) -> Iterator[Chunk]:
+        """Gives the last line, if it has no end, and closes the file."""
+        self.close()
         if self._line:
             yield from self._whole_lines(self._line)
-        self._stream.close()
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            # Without waiting, should a pipe have taken the name just now.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+            if _identity(os.fstat(descriptor)) != self._identity:
+                os.close(descriptor)
+                raise FileNotFoundError(0, "was renamed just now")
+            self._descriptor = descriptor
+        return self._descriptor
+
+    def _goes_on(self, descriptor: int) -> bool:
+        """Whether what was read last still stands before the place where it ended."""
+        size = len(self._before_offset)
+        return os.pread(descriptor, size, self._offset - size) == self._before_offset
 
     def _take(self, data: bytes) -> Iterator[Chunk]:
         if self._skips_line:
@@ -153,7 +269,7 @@ class _File:
             yield from self._whole_lines(lines + newline)
         if len(self._line) > MAX_LINE_BYTES:
             beginning, size = self._line[:CUT_LINE_BYTES], len(self._line)
-            yield Chunk(beginning, (Origin(0, self._path, self._line_offset),), is_cut=True)
+            yield Chunk(beginning, (Origin(0, self._source, self._line_offset),), is_cut=True)
             self._line, self._line_offset, self._skips_line = b"", self._line_offset + size, True
 
     def _whole_lines(self, lines: bytes) -> Iterator[Chunk]:
@@ -162,4 +278,4 @@ class _File:
         if offset == 0 and lines.startswith(BYTE_ORDER_MARK):
             offset = len(BYTE_ORDER_MARK)
             lines = lines[offset:]
-        yield Chunk(lines, (Origin(0, self._path, offset),))
+        yield Chunk(lines, (Origin(0, self._source, offset),))

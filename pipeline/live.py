@@ -53,9 +53,9 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         pipeline = beam.Pipeline("PortableRunner", options)
         chunks = pipeline | "Session" >> beam.Create([name], reshuffle=False) | "Follow" >> Follow()
         sinks = Sinks(
-            AppendLines(settings.output_file),
-            appending(settings.rejected_file),
-            appending(settings.late_file),
+            AppendLines(settings.output_file, settings.retry_seconds),
+            appending(settings.rejected_file, settings.retry_seconds),
+            appending(settings.late_file, settings.retry_seconds),
         )
         average_live(chunks, settings, sinks, told)
         started = time.monotonic()
@@ -146,6 +146,6 @@ def prepare_outputs(
         append(path, b"")
 
 
-def appending(path: str | None) -> AppendLines | None:
+def appending(path: str | None, retry_seconds: int) -> AppendLines | None:
     """What appends to a file, if one is asked for."""
-    return None if path is None else AppendLines(path)
+    return None if path is None else AppendLines(path, retry_seconds)

@@ -77,6 +77,9 @@ USED_BY: dict[str, _Use] = {
         "runs with files (a streaming job has --rejected_topic)",
         _FILES.kinds | {RunKind.PUBSUB_HERE},
     ),
+    "retry_seconds": _Use(
+        "input without end on this machine", _FOLLOW.kinds | {RunKind.PUBSUB_HERE}
+    ),
     "late_file": _Use(
         "input without end on this machine (a job has --late_topic)",
         _FOLLOW.kinds | {RunKind.PUBSUB_HERE},
@@ -119,6 +122,7 @@ class LiveSettings:
         output_file: None where the rows go to a topic.
         rejected_file, late_file: where dead letters and late events go; None where they are only
             counted, or go to topics.
+        retry_seconds: for so long a file that cannot be written is tried again.
     """
 
     window_minutes: int
@@ -132,6 +136,7 @@ class LiveSettings:
     late_file: str | None = None
     allowed_lateness_seconds: int = 600
     max_future_seconds: int = 300
+    retry_seconds: int = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +377,12 @@ class TimelinessOptions(PipelineOptions):
             type=_whole_number(0, MAX_SECONDS),
             metavar="SECONDS",
             help="an event further ahead of the clock is rejected (default: 300)",
+        )
+        parser.add_argument(
+            "--retry_seconds",
+            type=_whole_number(0, MAX_SECONDS),
+            metavar="SECONDS",
+            help="try for so long to write to a file again that cannot be written (default: 60)",
         )
         parser.add_argument(
             "--late_file",
@@ -670,7 +681,7 @@ def _live_settings(options: PipelineOptions, kind: RunKind) -> dict[str, Any]:
         "group_by": _group_by(average.group_by) if average.group_by is not None else (),
         "empty_value": write.empty_value,
         "rejected_file": write.rejected_file,
-        **_given(options, ("allowed_lateness_seconds", "max_future_seconds")),
+        **_given(options, ("allowed_lateness_seconds", "max_future_seconds", "retry_seconds")),
     }
 
 

@@ -46,9 +46,9 @@ def subscribe(settings: PubSubSettings, options: PipelineOptions) -> None:
         messages = pipeline | "ReadMessages" >> ReadMessages(subscription)
         chunks = messages | "TimeByClock" >> beam.Map(_now).with_output_types(Chunk)
         sinks = Sinks(
-            _sink(settings.output_topic, settings.output_file),
-            _sink(settings.rejected_topic, settings.rejected_file),
-            _sink(settings.late_topic, settings.late_file),
+            _sink(settings.output_topic, settings.output_file, settings.retry_seconds),
+            _sink(settings.rejected_topic, settings.rejected_file, settings.retry_seconds),
+            _sink(settings.late_topic, settings.late_file, settings.retry_seconds),
         )
         average_live(chunks, settings, sinks, told)
         # This runner does not tell its watermark: it has passed the dates of all rows.
@@ -94,5 +94,5 @@ def _now(chunk: Chunk) -> TimestampedValue:
     return TimestampedValue(chunk, time.time())
 
 
-def _sink(topic: str | None, path: str | None) -> beam.PTransform | None:
-    return appending(path) if topic is None else Publish(topic)
+def _sink(topic: str | None, path: str | None, retry_seconds: int) -> beam.PTransform | None:
+    return appending(path, retry_seconds) if topic is None else Publish(topic)

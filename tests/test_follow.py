@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import reading
+from pipeline import follow, reading
 from pipeline.chunks import Chunk
 from pipeline.errors import InputError
 from pipeline.follow import Follower
@@ -43,6 +44,9 @@ class _Logs:
 
     def new(self) -> list[tuple[str, int, bytes]]:
         return _lines(list(self._follower.poll()))
+
+    def open_files(self) -> int:
+        return sum(file.is_open for file in self._follower._files.values())
 
     def rest(self) -> list[tuple[str, int, bytes]]:
         return _lines(list(self._follower.finish()))
@@ -164,12 +168,220 @@ def test_a_line_that_is_too_long_is_given_cut_once(
     assert reading.MAX_LINE_BYTES > 10
 
 
-def test_what_cannot_be_followed_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "a.json.gz").touch()
-    with pytest.raises(InputError, match=r"a\.json\.gz: a compressed file cannot be followed"):
-        Follower([str(tmp_path / "*.gz")]).look()
+# ---------------------------------------------------------------------------------------------
+# Truncated and grown again
+
+
+@pytest.mark.parametrize(
+    "new",
+    [b"ONE\nTWO\n", b"ONE\nTWO\nTHREE\n", b"one\nTWO\nTHREE\n"],
+    ids=["to the same size", "beyond it", "with the same beginning"],
+)
+def test_a_file_that_was_truncated_and_has_grown_again_is_read_anew(
+    logs: _Logs, new: bytes
+) -> None:
+    logs.append("a.json", b"one\ntwo\n")
+    assert len(logs.new()) == 2
+    with open(logs.folder / "a.json", "r+b") as stream:
+        stream.truncate(0)
+        stream.write(new)
+    _touch(logs.folder / "a.json")
+    assert [line for _, _, line in logs.new()] == new.split()
+    logs.append("a.json", b"more\n")
+    assert logs.new() == [("a.json", len(new), b"more")]
+
+
+def _touch(path: Path) -> None:
+    """Gives a file another time of change, however coarse the clock of the filesystem is."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000))
+
+
+def test_a_changed_time_alone_changes_nothing(logs: _Logs) -> None:
+    logs.append("a.json", b"x" * 3_000 + b"\nhalf")
+    assert len(logs.new()) == 1
+    _touch(logs.folder / "a.json")
+    assert logs.new() == []
+    logs.append("a.json", b" a line\n")
+    assert logs.new() == [("a.json", 3_001, b"half a line")]
+
+
+def test_a_new_file_with_the_number_of_a_deleted_one_is_read_from_its_beginning(
+    logs: _Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_MAX_OPEN_FILES", 0)
+    logs.append("a.json", b"one\n")
+    assert len(logs.new()) == 1
+    number = (logs.folder / "a.json").stat().st_ino
+    (logs.folder / "a.json").unlink()
+    logs.append("b.json", b"two\nthree\n")
+    new = logs.new()
+    if (logs.folder / "b.json").stat().st_ino == number:  # as most filesystems have it
+        assert new == [("b.json", 0, b"two"), ("b.json", 4, b"three")]
+    assert [line for _, _, line in new] == [b"two", b"three"]
+
+
+# ---------------------------------------------------------------------------------------------
+# Many files
+
+
+def test_files_that_are_quiet_are_closed_and_opened_again(
+    logs: _Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "_MAX_OPEN_FILES", 2)
+    names = [f"{number}.json" for number in range(5)]
+    for round_ in (b"one\n", b"two\n"):
+        for name in names:
+            logs.append(name, round_)
+        assert [line for _, _, line in logs.new()] == [round_.strip()] * 5
+        assert logs.open_files() == 2
+    # Renamed while it is closed, and written to by one that still has it open.
+    with open(logs.folder / "0.json", "ab") as stream:
+        (logs.folder / "0.json").rename(logs.folder / "0.1")
+        stream.write(b"three\n")
+    assert logs.new() == [("0.json", 8, b"three")]
+
+
+def test_more_files_are_followed_than_may_be_open(tmp_path: Path) -> None:
+    for number in range(150):
+        (tmp_path / f"{number}.json").write_bytes(b"%d\n" % number)
+    program = """
+import resource, sys
+from pipeline.follow import Follower
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+follower = Follower([sys.argv[1]])
+lines = [bytes(chunk.data) for _ in range(2) for chunk in follower.poll()]
+assert sorted(lines, key=int) == [b"%d\\n" % number for number in range(150)]
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "*.json")]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# What cannot be followed
+
+
+def _make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _make_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def _make_circle(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+_NOT_FOLLOWED: list[tuple[str, Callable[[Path], None], str]] = [
+    ("b.json.gz", Path.touch, "a compressed file cannot be followed: uncompress it"),
+    ("b.json", _make_pipe, "is no regular file, and only such are followed"),
+    ("b.json", _make_link, "this is a link to nowhere, which is not there"),
+    ("b.json", _make_circle, "links lead in a circle"),
+]
+_each_kind = pytest.mark.parametrize(
+    ("name", "make", "reason"), _NOT_FOLLOWED, ids=["compressed", "pipe", "link", "circle"]
+)
+
+
+@_each_kind
+@pytest.mark.parametrize("is_there_before", [True, False], ids=["at the start", "later"])
+def test_what_cannot_be_followed_under_a_pattern_is_left_out_with_one_warning(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    make: Callable[[Path], None],
+    reason: str,
+    is_there_before: bool,
+) -> None:
+    logs = _Logs(tmp_path, "*")
+    if is_there_before:
+        make(tmp_path / name)
+    logs.append("a.json", b"one\n")
+    assert logs._follower.look() == [str(tmp_path / "a.json")]
+    assert logs.new() == [("a.json", 0, b"one")]
+    if not is_there_before:
+        make(tmp_path / name)
+    for _ in range(3):
+        logs.append("a.json", b"two\n")
+        assert [line for _, _, line in logs.new()] == [b"two"]
+    assert caplog.messages == [f"{tmp_path / name}: is left out for now: {reason}"]
+
+
+@_each_kind
+def test_what_cannot_be_followed_is_refused_where_a_path_names_it(
+    tmp_path: Path, name: str, make: Callable[[Path], None], reason: str
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(InputError) as refused:
+        _Logs(tmp_path, name)._follower.look()
+    assert str(refused.value) == f"{tmp_path / name}: {reason}"
+
+
+def test_a_folder_is_refused_where_a_path_names_it_and_no_file_of_a_pattern(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"is a folder: name its files, .*\*"):
-        Follower([str(tmp_path)]).look()
+        _Logs(tmp_path, "folder")._follower.look()
+    assert _Logs(tmp_path, "*").new() == []
+    assert caplog.messages == []
+
+
+def test_a_path_that_becomes_a_folder_is_waited_for(tmp_path: Path) -> None:
+    logs = _Logs(tmp_path, "a.json")
+    logs.append("a.json", b"one\n")
+    assert len(logs.new()) == 1
+    (tmp_path / "a.json").rename(tmp_path / "a.1")
+    (tmp_path / "a.json").mkdir()
+    assert logs.new() == []
+    (tmp_path / "a.json").rmdir()
+    logs.append("a.json", b"two\n")
+    assert logs.new() == [("a.json", 0, b"two")]
+
+
+def test_a_file_that_cannot_be_read_for_a_while_is_read_when_it_can(
+    logs: _Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened, refused = os.open, [5]
+
+    def open_or_refuse(path: str, *arguments: int) -> int:
+        if path.endswith("a.json") and refused[0]:
+            refused[0] -= 1
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", open_or_refuse)
+    logs.append("a.json", b"one\n")
+    logs.append("b.json", b"two\n")
+    assert logs.new() == [("b.json", 0, b"two")]
+    while refused[0]:
+        assert logs.new() == []
+    assert logs.new() == [("a.json", 0, b"one")]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith("a.json: is left out for now: permission denied")
+
+
+def test_a_read_that_fails_costs_no_other_file_and_no_line(
+    logs: _Logs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follow, "_READ_BYTES", 4)
+    read, calls = os.pread, []
+
+    def read_or_fail(*arguments: int) -> bytes:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise OSError(5, "Input/output error")
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", read_or_fail)
+    logs.append("a.json", b"one\ntwo\nsix\n")
+    logs.append("b.json", b"ten\n")
+    found = logs.new()
+    assert ("b.json", 0, b"ten") in found
+    assert "input/output error" in caplog.text
+    lines = [(name, offset) for name, offset, _ in found + logs.new()]
+    assert sorted(lines) == [("a.json", 0), ("a.json", 4), ("a.json", 8), ("b.json", 0)]
 
 
 def test_a_path_without_a_file_is_waited_for(

@@ -1,5 +1,6 @@
 """The command with --follow, as a process on Prism: what it writes, and how it ends."""
 
+import gzip
 import json
 import os
 import pty
@@ -297,12 +298,33 @@ def test_ten_series_of_a_day_are_those_of_batch(
     assert {*_revised(expected)} <= {*out.splitlines()}
 
 
+def test_what_cannot_be_followed_under_a_pattern_does_not_end_the_run(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    os.mkfifo(logs / "pipe.json")
+    (logs / "link.json").symlink_to("nowhere")
+    with gzip.open(logs / "events.json.1.gz", "wb") as stream:
+        stream.write(CHALLENGE_EVENTS)
+    (logs / "events.json").write_bytes(CHALLENGE_EVENTS)
+    options = ["--input_file=logs/*", "--output_file=rows.json", "--stop_after_idle_seconds=0"]
+    with _following(tmp_path, environment, *options) as process:
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    warnings = [each for each in err.decode().splitlines() if "is left out for now" in each]
+    assert [each.split(": ")[2] for each in warnings] == [
+        *("logs/events.json.1.gz", "logs/link.json", "logs/pipe.json"),
+    ]
+    assert b"3 lines: 3 accepted" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "prism", "message"),
     [
         (["--input_file=a.json"], "/nowhere/prism", "PRISM_BIN=/nowhere/prism: there is no such"),
         (["--input_file=a.json"], sys.executable, "is no Prism"),
-        (["--input_file=*.gz"], None, "a compressed file cannot be followed"),
+        (["--input_file=b.gz"], None, "a compressed file cannot be followed"),
         (["--input_file=*.json", "--output_file=rows.json"], None, "is one of the inputs"),
         (["--input_file=a.json", "--output_file=no/rows"], None, "no/rows: there is no folder"),
         (["--input_file=a.json", "--runner=FlinkRunner"], None, "--follow runs on Prism"),
