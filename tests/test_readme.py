@@ -1,7 +1,7 @@
-"""README.md is true: its commands run, print what it shows, and its tables are complete.
+"""README.md and docs/ are true: commands run and print what is shown, tables are complete.
 
-In it, ```sh is a command, ```python a program, and a block marked `output` what the one before it
-prints or writes. ```bash is left out: a test cannot run the suite that it is part of.
+In them, ```sh is a command, ```python a program, and blocks marked `output` are what the one before
+them prints or writes. ```bash is left out: a test cannot run the suite that it is part of.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ import pytest
 from pipeline.options import own_option_names
 
 _CHECKOUT = Path(__file__).parent.parent
-_README = (_CHECKOUT / "README.md").read_text()
+_PAGES = [_CHECKOUT / "README.md", *sorted((_CHECKOUT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w+)( output)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class _Example(NamedTuple):
     language: str
     code: str
-    output: str
+    outputs: tuple[str, ...] = ()
 
 
 def _examples() -> list[_Example]:
     examples: list[_Example] = []
-    for language, is_output, text in _BLOCK.findall(_README):
-        if is_output:
-            examples[-1] = examples[-1]._replace(output=text)
-        elif language in ("sh", "python"):
-            examples.append(_Example(language, text, ""))
+    for page in _PAGES:
+        for language, is_output, text in _BLOCK.findall(page.read_text()):
+            if is_output:
+                examples[-1] = examples[-1]._replace(outputs=(*examples[-1].outputs, text))
+            elif language in ("sh", "python"):
+                examples.append(_Example(language, text))
     return examples
 
 
@@ -59,7 +60,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", _examples(), ids=lambda example: example.code.split("\n")[0])
-def test_an_example_does_what_the_readme_says(example: _Example, checkout: Path) -> None:
+def test_an_example_does_what_its_page_says(example: _Example, checkout: Path) -> None:
     environment = {
         **os.environ,
         "PATH": f"{checkout / '.venv' / 'bin'}:{os.environ['PATH']}",
@@ -78,26 +79,32 @@ def test_an_example_does_what_the_readme_says(example: _Example, checkout: Path)
     assert run.returncode == 0, run.stderr
     written = [path for path in set(checkout.iterdir()) - before if path.is_file()]
     shown = "\n".join([run.stdout, run.stderr, *(path.read_text() for path in written)])
-    assert example.output in shown
-    if example.output.startswith('{"date"'):
-        assert run.stdout == example.output
+    assert [output for output in example.outputs if output not in shown] == []
+    if example.outputs and example.outputs[0].startswith('{"date"'):
+        assert run.stdout == example.outputs[0]
     for path in written:
         path.unlink()
 
 
-def test_the_readme_has_examples_with_outputs() -> None:
+def test_there_are_examples_with_outputs() -> None:
     assert len(_examples()) >= 8
-    assert sum(bool(example.output) for example in _examples()) >= 3
+    assert sum(len(example.outputs) for example in _examples()) >= 3
+
+
+def test_the_readme_is_a_tour() -> None:
+    assert len(_PAGES[0].read_text().splitlines()) <= 150
 
 
 def test_the_tables_of_options_have_every_option_and_no_other() -> None:
-    section = _README[_README.index("## Options") :].split("\n## ")[0]
-    first_cells = [line.split("|")[1] for line in section.splitlines() if line[:1] == "|"]
+    text = (_CHECKOUT / "docs" / "options.md").read_text()
+    first_cells = [line.split("|")[1] for line in text.splitlines() if line[:1] == "|"]
     documented = {name for cell in first_cells for name in re.findall(r"--\w+", cell)}
     of_beam = {"--runner", "--prism_location"}
     assert documented == own_option_names() - {"--help", "--version"} | of_beam
 
 
-def test_the_table_of_modules_names_existing_files() -> None:
-    for path in re.findall(r"\]\((pipeline/\w+\.py)\)", _README):
-        assert (_CHECKOUT / path).is_file()
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
