@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import apache_beam as beam
@@ -23,7 +25,7 @@ from pipeline.following import Follow, Session
 from pipeline.options import FollowSettings, LiveSettings
 from pipeline.replacing import replacing
 from pipeline.streaming import Sinks, average_live
-from pipeline.streams import Destination, check_destinations
+from pipeline.streams import Destination, check_destinations, scratch_folder
 from pipeline.summary import Summary
 
 
@@ -49,7 +51,13 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
         return reached
 
     # The steps may still run until Prism has ended.
-    with session.opened() as name, account.opened() as told, prism.serving(options):
+    with (
+        scratch_folder() as scratch,
+        _temporary_files_in(scratch),
+        session.opened() as name,
+        account.opened() as told,
+        prism.serving(options),
+    ):
         pipeline = beam.Pipeline("PortableRunner", options)
         chunks = pipeline | "Session" >> beam.Create([name], reshuffle=False) | "Follow" >> Follow()
         sinks = Sinks(
@@ -71,6 +79,17 @@ def follow(settings: FollowSettings, options: PipelineOptions) -> None:
     elif summary_to:
         append(summary_to.asked, summary.to_json())
     print(summary.text(), file=sys.stderr)
+
+
+@contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Lets Beam, which leaves its temporary folders where they are, make them in a folder."""
+    previous = tempfile.tempdir
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = previous
 
 
 def run_shown(

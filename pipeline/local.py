@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,11 +16,11 @@ from apache_beam.runners.runner import PipelineRunner
 
 from pipeline import files, progress
 from pipeline.batch import build_pipeline
-from pipeline.errors import OptionError, OutputError, TooManyRejectedError, run_error_in
+from pipeline.errors import OptionError, TooManyRejectedError, run_error_in
 from pipeline.options import Settings
 from pipeline.reading import find_inputs
 from pipeline.replacing import preparing, replace_together
-from pipeline.streams import Destination, check_destinations, spool_inputs
+from pipeline.streams import Destination, check_destinations, scratch_folder, spool_inputs
 from pipeline.summary import Summary
 from pipeline.tally import refusal
 from pipeline.writing import Output
@@ -52,7 +51,7 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
     run_id = uuid4().hex[:12]
     files.set_options(options)
     with contextlib.ExitStack() as on_failure:
-        with _scratch_folder() as scratch:
+        with scratch_folder() as scratch:
             inputs = spool_inputs(settings.patterns, scratch)
             sizes = {info.path: info.size for info, _ in find_inputs(inputs)}
             rows = _Result.of(
@@ -94,21 +93,6 @@ def run_here(settings: Settings, options: PipelineOptions, runner: PipelineRunne
         raise TooManyRejectedError(refusal(summary.rejected, summary.non_blank, summary.reasons))
     if summary.non_blank and not summary.accepted:
         _logger.warning("no valid event is named %r (--event_name)", settings.event_name)
-
-
-def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for what does not fit into memory.
-
-    Raises:
-        OutputError: nothing can be written to any of the folders for temporary files.
-    """
-    try:
-        # After an interruption a step may still be writing there.
-        return tempfile.TemporaryDirectory(prefix="unbabel_cli-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"no folder for temporary files: {error.strerror}: name one with TMPDIR"
-        ) from error
 
 
 def _run(pipeline: beam.Pipeline, sizes: dict[str, int]) -> Summary:

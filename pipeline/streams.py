@@ -11,6 +11,7 @@ import os
 import select
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
@@ -23,6 +24,21 @@ from pipeline.reading import Input
 
 _COPY_BYTES = 2**20
 _HEED_SIGNALS_SECONDS = 0.2
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what does not fit into memory, or is of this run alone; it goes with the run.
+
+    Raises:
+        OutputError: nothing can be written to any of the folders for temporary files.
+    """
+    try:
+        # After an interruption a step may still be writing there.
+        return tempfile.TemporaryDirectory(prefix="unbabel_cli-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"no folder for temporary files: {error.strerror}: name one with TMPDIR"
+        ) from error
 
 
 def spool_inputs(patterns: Iterable[str], scratch: str) -> tuple[Input, ...]:

@@ -126,13 +126,17 @@ def test_rows_come_as_the_file_grows_and_again_when_late_events_change_them(
     assert sorted(letter["errors"][0]["type"] for letter in letters) == ["json_invalid", "late"]
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_it_ends_when_asked_to_with_whole_lines_and_no_process_left(
     sent: int, code: int, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
     options = ("--input_file=events.json", "--output_file=rows.json")
-    with _following(tmp_path, environment, *options) as process:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with _following(tmp_path, {**environment, "TMPDIR": str(scratch)}, *options) as process:
         _wait_for(lambda: b"18:22" in _content(tmp_path / "rows.json"), process)
         process.send_signal(sent)
         _, err = process.communicate()
@@ -140,6 +144,7 @@ def test_it_ends_when_asked_to_with_whole_lines_and_no_process_left(
     assert err == b""
     assert _content(tmp_path / "rows.json").endswith(b"}\n")
     assert not _is_running(tmp_path / "prism.pid")
+    assert [*scratch.iterdir()] == []
 
 
 def _content(path: Path) -> bytes:
