@@ -26,6 +26,13 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_configure() -> None:
+    """Lets the processes that tests start heed SIGHUP, also where nohup runs the tests."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        # What is handled, and not ignored, is not inherited.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are cores, since many tests wait for other processes."""
     return 2 * (os.cpu_count() or 1)

@@ -517,9 +517,12 @@ def test_a_command_that_is_still_starting_ends_quietly(
         assert process.stderr is not None
         assert any(line.split()[-1] == module.encode() for line in process.stderr)
         process.send_signal(number)
-        rest = process.stderr.read().splitlines()
-        assert process.wait(_TIMEOUT_SECONDS) == code
-    assert [line for line in rest if not line.startswith(b"import time:")] == []
+        try:
+            _, rest = process.communicate(timeout=_TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert [line for line in rest.splitlines() if not line.startswith(b"import time:")] == []
 
 
 def test_a_run_that_ignores_the_end_of_its_terminal_goes_on(shell: _Shell) -> None:
