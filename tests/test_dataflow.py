@@ -400,12 +400,19 @@ _OPTIONS_OF_OTHERS = {
         *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file"),
         *("input_subscription", "input_topic", "timestamp_attribute", "id_label"),
         *("output_topic", "rejected_topic", "late_topic"),
-        *("allowed_lateness_seconds", "max_future_seconds", "summary_file", "debug"),
+        *(
+            "allowed_lateness_seconds",
+            "max_future_seconds",
+            "retry_seconds",
+            "summary_file",
+            "debug",
+        ),
     },
     "streaming": {
         *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file"),
         *("input_file", "input_topic", "chunk_size", "until", "plan", "num_shards", "max_rows"),
         *("output_file", "rejected_file", "max_rejected", "summary_file", "detach", "debug"),
+        "retry_seconds",
     },
 }
 
