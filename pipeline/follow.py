@@ -22,8 +22,8 @@ _logger = logging.getLogger(__name__)
 _READ_BYTES = 2**20
 # By then a writer has reopened a file that was renamed.
 _ROTATED_SECONDS = 10
-# A shell may allow a process 256 open files, and Beam and Prism need some dozens.
-_MAX_OPEN_FILES = 64
+# Of the open files that a process is allowed (256 on macOS), Beam's connections need some dozens.
+_MAX_OPEN_FILES = 32
 # Enough to tell a line from others: a line has a time, and mostly an identifier.
 _REMEMBERED_BYTES = 1024
 
@@ -51,6 +51,8 @@ class Follower:
         self._clock = clock
         self._files: dict[_Identity, _File] = {}
         self._left_out: dict[str, str] = {}
+        # By when there was something new in them last.
+        self._open: dict[_File, None] = {}
 
     def look(self) -> list[str]:
         """Gives the paths of the files that there are; warns of paths that have none yet.
@@ -73,7 +75,8 @@ class Follower:
             try:
                 if identity not in named:
                     file.find_renamed()
-                yield from file.read(self._clock())
+                yield from file.read()
+                self._close_quiet_files(file)
                 if identity in named:
                     self._left_out.pop(file.path, None)
             except OSError as error:
@@ -85,7 +88,7 @@ class Follower:
             elif self._clock() - file.seen_at >= _ROTATED_SECONDS:
                 yield from file.finish()
                 del self._files[identity]
-        self._close_quiet_files()
+                self._open.pop(file, None)
 
     def finish(self) -> Iterator[Chunk]:
         """Gives the last lines that have no end, and closes the files."""
@@ -123,11 +126,15 @@ class Follower:
             self._left_out[path] = reason
             _logger.warning("%s: is left out for now: %s", path, reason)
 
-    def _close_quiet_files(self) -> None:
-        is_open = [file for file in self._files.values() if file.is_open]
-        is_open.sort(key=lambda file: file.grown_at)
-        for file in is_open[: max(0, len(is_open) - _MAX_OPEN_FILES)]:
-            file.close()
+    def _close_quiet_files(self, read: _File) -> None:
+        """Closes those that have been quiet for longest, where one more is open than may be."""
+        if read.has_grown:
+            self._open.pop(read, None)
+            self._open[read] = None
+        while len(self._open) > _MAX_OPEN_FILES:
+            quiet = next(iter(self._open))
+            quiet.close()
+            del self._open[quiet]
 
 
 def _is_path(pattern: str) -> bool:
@@ -168,13 +175,13 @@ class _File:
     Attributes:
         path: where it was seen last; its lines bear the name under which it was begun.
         seen_at: when it had a name of the patterns last.
-        grown_at: when there was something new in it last.
+        has_grown: whether there was something new in it at the last look.
     """
 
     def __init__(self, path: str, identity: _Identity, seen_at: float) -> None:
         self.path = path
         self.seen_at = seen_at
-        self.grown_at = seen_at
+        self.has_grown = False
         self._identity = identity
         self._descriptor: int | None = None
         self._state: tuple[int, int] | None = None
@@ -209,12 +216,13 @@ class _File:
                 if status is not None and _identity(status) == self._identity:
                     self.path = os.path.join(folder, entry.name)
 
-    def read(self, now: float) -> Iterator[Chunk]:
+    def read(self) -> Iterator[Chunk]:
         """Reads on to where the file ends now: one that never stops growing has no other end.
 
         Raises:
             OSError: it cannot be read; what was not given is given the next time.
         """
+        self.has_grown = False
         try:
             status = os.stat(self.path if self._descriptor is None else self._descriptor)
         except FileNotFoundError:
@@ -235,7 +243,7 @@ class _File:
             self._before_offset = (self._before_offset + data)[-_REMEMBERED_BYTES:]
             yield from self._take(data)
         self._state = state
-        self.grown_at = now
+        self.has_grown = True
 
     def finish(self) -> Iterator[Chunk]:
         """Gives the last line, if it has no end, and closes the file."""
