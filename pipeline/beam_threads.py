@@ -28,7 +28,7 @@ def silenced(is_debugging: bool) -> Iterator[None]:
         return thread not in others if late is None else thread in late
 
     def report(arguments: threading.ExceptHookArgs) -> None:
-        is_end = late is not None or issubclass(arguments.exc_type, grpc.RpcError)
+        is_end = late is not None or _tells_of_the_end(arguments.exc_value)
         if not (is_end and is_silenced(arguments.thread)):
             previous(arguments)
 
@@ -45,3 +45,10 @@ def silenced(is_debugging: bool) -> Iterator[None]:
         if not late:
             threading.excepthook = previous
             vars(sdk_worker)["print"] = previous_print
+
+
+def _tells_of_the_end(error: BaseException | None) -> bool:
+    """Whether a thread has lost its connection, or has tried to use one that is closed."""
+    return isinstance(error, grpc.RpcError) or (
+        isinstance(error, ValueError) and "closed channel" in str(error)
+    )

@@ -48,6 +48,7 @@ def test_threads_that_lose_their_connection_say_nothing(
 ) -> None:
     with beam_threads.silenced(is_debugging=False):
         _run(_raise(grpc.RpcError()))
+        _run(_raise(ValueError("Cannot invoke RPC on closed channel!")))
         assert reported == []
         _run(_raise(ZeroDivisionError()))
         assert reported == [ZeroDivisionError]
