@@ -3,8 +3,10 @@
 # The first call makes .venv from requirements.lock. Without options it runs the example.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/venv.sh"
+source "$checkout/scripts/kernel.sh"
 
 set_up_venv .venv requirements.lock
+build_kernel
 if (($# == 0)); then
     cd "$checkout"
     set -- --input_file sample_data/events.json --window_size 10

@@ -5,9 +5,11 @@
 # where nothing had to be skipped for want of a program.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/scripts/venv.sh"
+source "$checkout/scripts/kernel.sh"
 source "$checkout/scripts/engines.sh"
 
 set_up_venv .venv-test requirements-test.lock
+build_kernel
 build_engines
 cd "$checkout"
 if (($# == 0)); then

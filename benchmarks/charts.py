@@ -28,7 +28,7 @@ def time_over_windows(path: Path, measurements: Measurements) -> None:
         path,
         measurements,
         "X, the size of the window in minutes",
-        lambda case: case.window_minutes,
+        lambda case: case.windows[0],
         lambda case: f", {_short(case.input.log.events)} events",
     )
 

@@ -145,6 +145,11 @@ class Cache:
         plain = Path(self.one_file(log).files)
         return self._made(log, f"{plain.name}.gz", lambda path: _compress(plain, path))
 
+    def array(self, log: Log) -> Input:
+        """The usual log as a JSON array, an element a line."""
+        plain = Path(self.one_file(log).files)
+        return self._made(log, f"array-{plain.name}", lambda path: _enclose(plain, path))
+
     def many_files(self, log: Log, lines_per_file: int) -> Input:
         """The usual log in small files, as a glob."""
         plain = Path(self.one_file(log).files)
@@ -225,6 +230,15 @@ def _compress(plain: Path, path: Path) -> None:
         gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as target,
     ):
         shutil.copyfileobj(source, target, 2**20)
+
+
+def _enclose(plain: Path, path: Path) -> None:
+    with plain.open("rb") as source, _new_file(path) as file:
+        separator = b"[\n"
+        for line in source:
+            file.write(separator + line.removesuffix(b"\n"))
+            separator = b",\n"
+        file.write(b"\n]\n")
 
 
 def _split(plain: Path, folder: Path, lines_per_file: int) -> None:

@@ -30,14 +30,10 @@ _TEMPLATES = {
     "extra_keys": _USUAL.replace(
         '"client_name"', '"agent": {{"id": 7, "tags": ["a", "b"]}}, "client_name"'
     ).replace("}}}", '}, "retries": null}}'),
-    # What only the model can be sure of.
     "spaced": _USUAL.replace("{{", "{{ ").replace('": ', '"\t:  '),
     "escaped": _USUAL.replace("translation_delivered", r"translation\u005fdelivered"),
+    "not_ascii": _USUAL.replace("{client}", "Société {client}"),
 }
-MODEL_ONLY = ("spaced", "escaped")
-BY_MODEL = (*MODEL_ONLY, "mixed")
-"""Those of which much, or all, goes to the model."""
-
 _OTHER_EVENT = '{{"timestamp": "{date} {time}", "event_name": "heartbeat", "host": "{client}"}}'
 _BROKEN = (
     _USUAL.removesuffix(', "duration": {duration}}}'),
@@ -69,8 +65,15 @@ def _dirty(number: int, record: Record) -> Iterable[str]:
         yield _BROKEN[number // 100 % len(_BROKEN)].format_map(record)
 
 
+def _half_others(number: int, record: Record) -> Iterable[str]:
+    """The usual lines, each followed by another event with all of its fields."""
+    yield _USUAL.format_map(record)
+    yield _USUAL.replace("translation_delivered", "translation_requested").format_map(record)
+
+
 VARIANTS: dict[str, Render] = {
     **{name: _all(template) for name, template in _TEMPLATES.items()},
     "mixed": _mixed,
     "dirty": _dirty,
+    "half_others": _half_others,
 }

@@ -135,9 +135,9 @@ def _check(case: Case, output: Path, known: tuple[str, int] | None) -> tuple[str
             rows += block.count(b"\n")
     result = digest.hexdigest(), rows
     if result != known and case.tool.check is not None:
-        expected = expected_rows(case.input.log, case.window_minutes, case.fields)
+        expected = expected_rows(case.input.log, case.windows, case.fields, case.measures)
         try:
-            case.tool.check(output, expected, case.fields)
+            case.tool.check(output, expected)
         except DisagreementError as error:
             raise BenchmarkError(f"{case}: {error}") from error
     return result

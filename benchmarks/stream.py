@@ -83,9 +83,9 @@ class _Rows:
     def __init__(self, case: Case) -> None:
         self._missing: dict[bytes, set[bytes]] = {}
         self._expected: set[bytes] = set()
-        for row in expected_rows(case.log, case.window_minutes, case.fields):
-            text = row_line(row, case.fields).removesuffix(b"}\n")
-            self._missing.setdefault(row.date.encode(), set()).add(text)
+        for row in expected_rows(case.log, [case.window_minutes], case.fields, ["mean"]):
+            text = row_line(row).removesuffix(b"}\n")
+            self._missing.setdefault(str(row["date"]).encode(), set()).add(text)
             self._expected.add(_date_and_series(text))
         self._dates = [*self._missing]
         self._whole = 0

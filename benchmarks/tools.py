@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,25 +19,27 @@ class Case:
         tool: what runs.
         label: what is special about the case, in the words of the table.
         input: what it reads.
-        window_minutes: X.
+        windows: X, once or several times.
         fields: what the series are made of.
+        measures: what rows say.
         options: more options of the pipeline.
     """
 
     tool: Tool
     label: str
     input: Input
-    window_minutes: int = 10
+    windows: tuple[int, ...] = (10,)
     fields: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ("mean",)
     options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         events = f"{self.input.log.events} events"
-        return f"{self.tool.name}, {self.label}, {events}, X = {self.window_minutes}"
+        return f"{self.tool.name}, {self.label}, {events}, X = {_list(self.windows)}"
 
-    def job(self) -> tuple[str, int, tuple[str, ...]]:
+    def job(self) -> tuple[str, tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
         """What is to be done, whatever does it."""
-        return self.input.files, self.window_minutes, self.fields
+        return self.input.files, self.windows, self.fields, self.measures
 
     def command(self, output: Path) -> list[str]:
         """The command line that writes its rows to a file."""
@@ -54,11 +56,16 @@ class Tool:
     check: RowCheck | None = None
 
 
+def _list(values: Iterable[object]) -> str:
+    return ",".join(map(str, values))
+
+
 def _of_pipeline(case: Case, output: str) -> list[str]:
-    group_by = ["--group_by", ",".join(case.fields)] if case.fields else []
+    group_by = ["--group_by", _list(case.fields)] if case.fields else []
     return [
         *("--input_file", case.input.files),
-        *("--window_size", str(case.window_minutes)),
+        *("--window_size", _list(case.windows)),
+        *("--measures", _list(case.measures)),
         *("--output_file", output),
         *group_by,
         *case.options,
@@ -66,7 +73,11 @@ def _of_pipeline(case: Case, output: str) -> list[str]:
 
 
 def _of_competitor(case: Case, output: str) -> list[str]:
-    return [case.input.files, str(case.window_minutes), output, *case.fields]
+    return [case.input.files, _list(case.windows), output, *case.fields]
+
+
+def _of_duckdb(case: Case, output: str) -> list[str]:
+    return [case.input.files, _list(case.windows), output, _list(case.measures), *case.fields]
 
 
 def _of_floor(case: Case, output: str) -> list[str]:
@@ -74,10 +85,9 @@ def _of_floor(case: Case, output: str) -> list[str]:
 
 
 PIPELINE = Tool("this pipeline", "pipeline", _of_pipeline, check_bytes)
-DUCKDB = Tool("DuckDB", "benchmarks.competitors.duckdb_sql", _of_competitor, check_numbers)
+DUCKDB = Tool("DuckDB", "benchmarks.competitors.duckdb_sql", _of_duckdb, check_numbers)
 POLARS = Tool("polars", "benchmarks.competitors.polars_frames", _of_competitor, check_numbers)
 LOOP = Tool("Python loop", "benchmarks.competitors.python_loop", _of_competitor, check_numbers)
 NAIVE = Tool("naive Beam", "benchmarks.competitors.naive_beam", _of_competitor, check_numbers)
-MODEL = Tool("pydantic alone", "benchmarks.competitors.model_loop", _of_floor)
 EMPTY = Tool("empty Beam pipeline", "benchmarks.competitors.empty_beam", _of_floor)
 UNZIP = Tool("zlib alone", "benchmarks.competitors.decompress", _of_floor)

@@ -6,12 +6,14 @@ image has its name in it; and the metadata alone, which `gcloud dataflow flex-te
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.options import USED_BY, RunKind, own_options
+from pipeline.cli.options import OPTIONS
+from pipeline.core.options import Option
+from pipeline.sources.pubsub import PubSubMessages
+from pipeline.sources.whole_files import WholeFiles
 
 FOLDER = Path(__file__).parent
 
@@ -29,7 +31,8 @@ _NUMBER = r"^[0-9]+$"
 _LABELS: dict[str, tuple[str, str, str | None]] = {
     "input_file": ("Log files", "GCS_READ_FILE", _BUCKET_PATH),
     "input_subscription": ("Subscription to the events", "PUBSUB_SUBSCRIPTION", _SUBSCRIPTION),
-    "window_size": ("Window in minutes", "NUMBER", _NUMBER),
+    "window_size": ("Window in minutes, or several", "TEXT", r"^[0-9]+(,[0-9]+){0,7}$"),
+    "measures": ("What rows say", "TEXT", None),
     "output_file": ("File of the rows", "GCS_WRITE_FILE", _FILE_PATH),
     "output_topic": ("Topic of the rows", "PUBSUB_TOPIC", _TOPIC),
     "rejected_file": ("File of the dead letters", "GCS_WRITE_FILE", _FILE_PATH),
@@ -37,11 +40,15 @@ _LABELS: dict[str, tuple[str, str, str | None]] = {
     "late_topic": ("Topic of late events", "PUBSUB_TOPIC", _TOPIC),
     "max_rejected": ("Rejected lines that are allowed", "TEXT", None),
     "group_by": ("Fields of the series", "TEXT", None),
+    "where": ("Only events with this field and value", "TEXT", None),
     "event_name": ("Name of the events", "TEXT", None),
     "until": ("Where a series ends", "ENUM", None),
-    "empty_value": ("Average of an empty window", "ENUM", None),
+    "empty_value": ("Value of an empty window", "ENUM", None),
     "decimals": ("Decimal places", "NUMBER", _NUMBER),
     "max_gap_minutes": ("Longest silence that is filled, in minutes", "NUMBER", _NUMBER),
+    "rows_from": ("First date of the rows", "TEXT", None),
+    "rows_before": ("End of the dates of the rows", "TEXT", None),
+    "output_format": ("Format of the rows", "ENUM", None),
     "max_rows": ("Most rows", "NUMBER", _NUMBER),
     "num_shards": ("Number of output files", "NUMBER", _NUMBER),
     "chunk_size": ("Lines at a time", "NUMBER", _NUMBER),
@@ -55,7 +62,7 @@ _LABELS: dict[str, tuple[str, str, str | None]] = {
 # Of the process that launches: no template has them.
 LEFT_OUT = {"input_topic", "summary_file", "detach", "verbose", "debug"}
 
-_KINDS = {"batch": RunKind.BATCH_JOB, "streaming": RunKind.PUBSUB_JOB}
+_KINDS = {"batch": WholeFiles.AS_JOB, "streaming": PubSubMessages.AS_JOB}
 # There is nothing to choose.
 _ONE_VALUE = ("streaming", "plan")
 
@@ -75,7 +82,7 @@ _WORKER_IMAGE = {
 _HELP = {
     ("batch", "input_file"): "the log: a path, a glob, or several separated by commas; .gz, .bz2 "
     "and .zst are uncompressed",
-    ("batch", "output_file"): "where the rows go, as NDJSON",
+    ("batch", "output_file"): "where the rows go",
     ("streaming", "output_file"): "a folder that gets a file for each hour of event time; or name "
     "a topic",
 }
@@ -84,12 +91,13 @@ _TEMPLATES: dict[str, dict[str, Any]] = {
     "batch": {
         "name": "Mean delivery times of log files",
         "description": "For every minute, the mean duration of the translations delivered in "
-        "the minutes before it: files to a file.",
+        "the minutes before it, and other measures: files to a file.",
     },
     "streaming": {
         "name": "Mean delivery times as they come",
         "description": "For every minute, the mean duration of the translations delivered in "
-        "the minutes before it: Pub/Sub to Pub/Sub or to files by the hour.",
+        "the minutes before it, and other measures: Pub/Sub to Pub/Sub or to files by the "
+        "hour.",
         "streaming": True,
         # With messages at least once a delivery would count twice.
         "supportsExactlyOnce": True,
@@ -105,16 +113,16 @@ def metadata(mode: str) -> dict[str, Any]:
         ValueError: an option has no label, or a label no option.
     """
     for_jobs = {
-        action.dest: action
-        for action in own_options()
-        if USED_BY[action.dest].kinds & {*_KINDS.values()}
+        name: option
+        for name, option in OPTIONS.items()
+        if any(option.used_by.includes(kind) for kind in _KINDS.values())
     }
     if unlabelled := for_jobs.keys() ^ (_LABELS.keys() | LEFT_OUT):
         raise ValueError(f"options and labels differ: {', '.join(sorted(unlabelled))}")
     parameters = [
-        _parameter(mode, action)
-        for name, action in for_jobs.items()
-        if _KINDS[mode] in USED_BY[name].kinds
+        _parameter(mode, option)
+        for name, option in for_jobs.items()
+        if option.used_by.includes(_KINDS[mode])
         and name not in LEFT_OUT
         and (mode, name) != _ONE_VALUE
     ]
@@ -130,27 +138,26 @@ def container_spec(mode: str) -> dict[str, Any]:
     }
 
 
-def _parameter(mode: str, action: argparse.Action) -> dict[str, Any]:
-    label, kind, regex = _LABELS[action.dest]
-    is_required = action.dest in _REQUIRED or (mode, action.dest) == ("batch", "output_file")
-    text = (action.help or "") % {"default": action.default}
-    text = _HELP.get((mode, action.dest), text)
+def _parameter(mode: str, option: Option) -> dict[str, Any]:
+    label, kind, regex = _LABELS[option.name]
+    is_required = option.name in _REQUIRED or (mode, option.name) == ("batch", "output_file")
+    text = _HELP.get((mode, option.name), option.help).replace("`", "")
     parameter: dict[str, Any] = {
-        "name": action.dest,
+        "name": option.name,
         "label": label,
         "helpText": text[:1].upper() + text[1:],
         "isOptional": not is_required,
         "paramType": kind,
     }
-    if (mode, action.dest) == ("streaming", "output_file"):
+    if (mode, option.name) == ("streaming", "output_file"):
         parameter |= {"label": "Folder of the rows", "paramType": "GCS_WRITE_FOLDER"}
         regex = _FOLDER_PATH
     if regex is not None:
         parameter["regexes"] = [regex]
-    if action.choices is not None:
-        parameter["enumOptions"] = [{"value": each, "label": each} for each in action.choices]
-    if action.default is not None:
-        parameter["defaultValue"] = str(action.default)
+    if option.choices:
+        parameter["enumOptions"] = [{"value": each, "label": each} for each in option.choices]
+    if option.default is not None:
+        parameter["defaultValue"] = option.default
     return parameter
 
 

@@ -9,32 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.chunks import Chunk as Chunk
-    from pipeline.durations import DurationSum as DurationSum
-    from pipeline.durations import MeanDuration as MeanDuration
-    from pipeline.durations import MinuteSums as MinuteSums
-    from pipeline.events import DeadLetter as DeadLetter
-    from pipeline.events import Event as Event
-    from pipeline.moving_average import MeanDurationCombineFn as MeanDurationCombineFn
-    from pipeline.moving_average import MovingAverage as MovingAverage
-    from pipeline.parsing import ParsedEvents as ParsedEvents
-    from pipeline.parsing import ParseEvents as ParseEvents
-    from pipeline.rows import Row as Row
+    from pipeline.core.durations import DurationSum as DurationSum
+    from pipeline.core.durations import MeanDuration as MeanDuration
+    from pipeline.core.durations import MinuteSums as MinuteSums
+    from pipeline.core.events import DeadLetter as DeadLetter
+    from pipeline.core.events import Event as Event
+    from pipeline.core.rows import Row as Row
+    from pipeline.parsing.chunks import Chunk as Chunk
+    from pipeline.transforms.combine_fns import MeanDurationCombineFn as MeanDurationCombineFn
+    from pipeline.transforms.combine_fns import MeasuresCombineFn as MeasuresCombineFn
+    from pipeline.transforms.moving_average import MovingAverage as MovingAverage
+    from pipeline.transforms.parse_events import ParsedEvents as ParsedEvents
+    from pipeline.transforms.parse_events import ParseEvents as ParseEvents
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Chunk": "chunks",
-    "DeadLetter": "events",
-    "DurationSum": "durations",
-    "Event": "events",
-    "MeanDuration": "durations",
-    "MeanDurationCombineFn": "moving_average",
-    "MinuteSums": "durations",
-    "MovingAverage": "moving_average",
-    "ParseEvents": "parsing",
-    "ParsedEvents": "parsing",
-    "Row": "rows",
+    "Chunk": "parsing.chunks",
+    "DeadLetter": "core.events",
+    "DurationSum": "core.durations",
+    "Event": "core.events",
+    "MeanDuration": "core.durations",
+    "MeanDurationCombineFn": "transforms.combine_fns",
+    "MeasuresCombineFn": "transforms.combine_fns",
+    "MinuteSums": "core.durations",
+    "MovingAverage": "transforms.moving_average",
+    "ParseEvents": "transforms.parse_events",
+    "ParsedEvents": "transforms.parse_events",
+    "Row": "core.rows",
 }
 
 __all__ = [*_MODULES]

@@ -9,8 +9,8 @@ import os
 import sys
 from typing import NoReturn
 
-from pipeline.errors import ExitCode
-from pipeline.signals import leave_at_once_when_asked
+from pipeline.cli.signals import leave_at_once_when_asked
+from pipeline.core.errors import ExitCode
 
 _QUIET_CODES = (
     *(ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP),
@@ -24,12 +24,12 @@ def main() -> NoReturn:
     _occupy_closed_descriptors()
     import gc
 
-    from pipeline import log
+    from pipeline.cli import log
 
     log.set_up()
     # What is imported stays to the end: to look for garbage among it takes a tenth of the start.
     gc.disable()
-    from pipeline.run import run
+    from pipeline.cli.run import run
 
     gc.freeze()
     gc.enable()

@@ -1,6 +1,5 @@
 """Services to test against, started once, on loopback, ended by their process; and checkouts."""
 
-import ctypes
 import os
 import re
 import shutil
@@ -17,9 +16,11 @@ import hypothesis
 import offline
 import pytest
 
-from pipeline import prism
+from pipeline import beam_internals
+from pipeline.runners.child_process import ending_with_this_process
 
-_PR_SET_PDEATHSIG = 1
+# Tests of flows that run in no test's own process.
+_MEASURED = {"test_live_command", "test_pubsub", "test_dataflow"}
 
 # How long an example takes tells of the machine, not of the code.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -39,8 +40,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow tests come first, so that none of them is left running alone at the end."""
+    """Orders the tests for several workers.
+
+    The slow ones come first, so that none of them is left running alone at the end. Those that ask
+    for the same processes run in one worker, so that only one starts the processes.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        if "processes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -53,21 +61,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"SKIPPED {count}: {reason}", yellow=True)
 
 
-def _end_with_parent() -> None:
-    # On Linux a service does not outlive a test run that was killed.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+@pytest.fixture(autouse=True)
+def _measure_few_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures the coverage of few of the processes that tests start: it doubles their time."""
+    if request.module.__name__ not in _MEASURED:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @contextmanager
 def _service(command: Sequence[str], announcement: str) -> Iterator[str]:
     """Runs a service; gives what follows its announcement of where it listens."""
     process = subprocess.Popen(
-        command,
+        ending_with_this_process(command),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=_end_with_parent,
     )
     assert process.stdout is not None
     try:
@@ -101,7 +109,7 @@ def prism_options(prism_binary: str) -> Iterator[list[str]]:
     command = [prism_binary, "-job_port", "0", "-serve_http=false", "-log_kind", "text"]
     with _service(command, "endpoint=") as endpoint:
         to_here = (f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK")
-        yield [*to_here, f"--experiments={prism.NO_SPLITS}"]
+        yield [*to_here, f"--experiments={beam_internals.NO_SPLITS_OF_BUNDLES}"]
 
 
 @pytest.fixture(scope="session")

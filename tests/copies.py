@@ -14,5 +14,9 @@ def copy_package(folder: Path) -> None:
 
 def copy_project_files(folder: Path) -> None:
     """Copies what a checkout has beside the package, to build it and to call it."""
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "unbabel_cli.py"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, folder)
+    shutil.copy(CHECKOUT / "unbabel_cli.py", folder)
+    (folder / "scripts").mkdir()
+    for name in ("backend.py", "build_kernel.py", "kernel-tools.in"):
+        shutil.copy(CHECKOUT / "scripts" / name, folder / "scripts")

@@ -19,8 +19,8 @@ from apache_beam.runners.runner import create_runner
 from google.protobuf import json_format
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from pipeline.options import PubSubSettings, parse_options, settings_of
-from pipeline.remote import submit, submit_streaming
+from pipeline.cli.job import submit
+from pipeline.cli.options import parse_options, settings_of
 
 GRAPHS = Path(__file__).parent / "graphs"
 
@@ -46,11 +46,18 @@ _STREAMING = (
     *("--rejected_topic=projects/my-project/topics/rejected", "--group_by=client_name"),
     *("--late_topic=projects/my-project/topics/late", "--window_size=10"),
 )
-CALLS: dict[str, tuple[str, ...]] = {
+# A batch job is not updated: its graph may change.
+BATCH_CALLS: dict[str, tuple[str, ...]] = {
     "batch": _BATCH,
     "batch-by-windows": (*_BATCH, "--plan=windows"),
+}
+CALLS: dict[str, tuple[str, ...]] = {
     "streaming-to-topics": (*_STREAMING, "--output_topic=projects/my-project/topics/rows"),
     "streaming-to-folder": (*_STREAMING, "--output_file=gs://bucket/rows/"),
+    "streaming-by-windows": (
+        *_STREAMING,
+        *("--output_topic=projects/my-project/topics/rows", "--plan=windows"),
+    ),
 }
 
 Graph = dict[str, dict[str, Any]]
@@ -62,10 +69,7 @@ def built(*arguments: str) -> Graph:
     options = parse_options([*_JOB, *arguments])
     settings = settings_of(options)
     runner = create_runner("DataflowRunner")
-    if isinstance(settings, PubSubSettings):
-        submit_streaming(settings, options, runner)
-    else:
-        submit(settings, options, runner)
+    submit(settings, options, runner, is_detached=False, is_debugging=False)
     components = runner.proto_pipeline.components
     reader = _Reader(components)
     return {
@@ -128,6 +132,8 @@ class _Reader:
 
     def _state(self, spec: proto.StateSpec) -> Any:
         kind = spec.WhichOneof("spec")
+        if kind == "bag_spec":
+            return ["bag", self._coder(spec.bag_spec.element_coder_id)]
         assert kind == "read_modify_write_spec", f"no coder is read yet of a {kind}"
         return self._coder(spec.read_modify_write_spec.coder_id)
 

@@ -8,10 +8,11 @@ events of its series.
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 DEFAULT_EVENT_NAME = "translation_delivered"
 DEFAULT_MAX_GAP = 527_040
@@ -20,6 +21,7 @@ STRING_FIELDS = ("translation_id", "source_language", "target_language", "client
 MINUTE = timedelta(minutes=1)
 EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 TOO_LATE = datetime(9998, 1, 1, tzinfo=timezone.utc)
+NEVER = datetime.max.replace(tzinfo=timezone.utc)
 
 # What pydantic's JSON parser takes; beyond it the whole line is no JSON to it.
 MAX_INTEGER_DIGITS = 4300
@@ -46,11 +48,12 @@ class OtherEvent:
 
 @dataclass(frozen=True)
 class Event:
-    """A valid event: its time in UTC, its duration in millionths, its string fields."""
+    """A valid event: its time in UTC, its duration in millionths, its string fields, its words."""
 
     time: datetime
     millionths: int
     fields: dict[str, str]
+    words: int = field(default=0, compare=False)
 
     @property
     def minute(self) -> datetime:
@@ -81,6 +84,77 @@ def lines_of(data: bytes) -> Iterator[tuple[int, bytes]]:
         start = end + 1
 
 
+class Element(NamedTuple):
+    """An element of a JSON array; or with `is_rest` all that follows, which is none any more."""
+
+    offset: int
+    text: bytes
+    is_rest: bool = False
+
+
+def elements_of(data: bytes) -> Iterator[Element]:
+    """What stands in a file that holds a JSON array, character by character."""
+    place = _skip_white_space(data, data.index(b"[") + 1)
+    may_end = True
+    while data[place : place + 1] != b"]" or not may_end:
+        stop = _end_of_value(data, place)
+        if stop is None:
+            yield Element(place, data[place:], True)
+            return
+        yield Element(place, data[place:stop])
+        place = _skip_white_space(data, stop)
+        may_end = True
+        if data[place : place + 1] == b",":
+            place = _skip_white_space(data, place + 1)
+            may_end = False
+        elif data[place : place + 1] != b"]":
+            yield Element(place, data[place:], True)
+            return
+    place = _skip_white_space(data, place + 1)
+    if place < len(data):
+        yield Element(place, data[place:], True)
+
+
+def holds_array(data: bytes) -> bool:
+    """Whether a file holds a JSON array in place of lines."""
+    return data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"["
+
+
+def _skip_white_space(data: bytes, place: int) -> int:
+    while data[place : place + 1] in (b" ", b"\t", b"\r", b"\n"):
+        place += 1
+    return place
+
+
+def _end_of_value(data: bytes, place: int) -> int | None:
+    """Where a value ends by its brackets and quotes; None where there is none, or no end."""
+    start, depth, is_string = place, 0, False
+    while place < len(data):
+        character = data[place : place + 1]
+        if character == b"\\" and (is_string or depth):
+            place += 1 + (data[place + 1 : place + 2] in (b"\\", b'"'))
+            continue
+        is_last = False
+        if character == b'"':
+            if not is_string and not depth and place > start:
+                return place  # behind a number
+            is_last = is_string and not depth
+            is_string = not is_string
+        elif not is_string and character in (b"{", b"["):
+            if not depth and place > start:
+                return place
+            depth += 1
+        elif not is_string and character in (b"}", b"]") and depth:
+            depth -= 1
+            is_last = not depth
+        elif not is_string and not depth and character in b" \t\r\n,]}\\\f\v":
+            return place if place > start else None
+        place += 1
+        if is_last:
+            return place
+    return None if depth or is_string or place == start else place
+
+
 def classify(
     line: bytes, event_name: str = DEFAULT_EVENT_NAME
 ) -> Blank | OtherEvent | Event | Rejected:
@@ -100,11 +174,12 @@ def classify(
     time = _time(json_object.get("timestamp"))
     millionths = _millionths(json_object.get("duration"))
     strings = {field: _string(json_object.get(field)) for field in STRING_FIELDS}
+    words = _word_count(json_object.get("nr_words"))
     read = {
         "timestamp": time,
         "duration": millionths,
         "event_name": _string(name),
-        "nr_words": _word_count(json_object.get("nr_words")),
+        "nr_words": words,
         **strings,
     }
     faulty = frozenset(field for field, value in read.items() if value is None)
@@ -112,9 +187,11 @@ def classify(
         return Rejected(faulty)
     assert time is not None
     assert millionths is not None
+    assert words is not None
     if not _is_strict(line):
         return BROKEN_LINE
-    return Event(time, millionths, {k: value for k, value in strings.items() if value is not None})
+    fields = {k: value for k, value in strings.items() if value is not None}
+    return Event(time, millionths, fields, words)
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -227,6 +304,7 @@ class Counts:
     other_events: int = 0
     accepted: int = 0
     rejected: int = 0
+    filtered: int = 0
 
 
 def files_of(data: bytes | Sequence[bytes]) -> Sequence[bytes]:
@@ -234,9 +312,21 @@ def files_of(data: bytes | Sequence[bytes]) -> Sequence[bytes]:
     return [data] if isinstance(data, bytes) else data
 
 
+def classified(
+    data: bytes, event_name: str = DEFAULT_EVENT_NAME
+) -> Iterator[tuple[int, bytes, Blank | OtherEvent | Event | Rejected]]:
+    """The lines of one file with an end, or the elements of its array: offset, bytes, kind."""
+    if holds_array(data):
+        for offset, text, is_rest in elements_of(data):
+            yield offset, text, BROKEN_LINE if is_rest else classify(text, event_name)
+    else:
+        for offset, line in lines_of(data):
+            yield offset, line, classify(line, event_name)
+
+
 def events_of(data: bytes | Sequence[bytes], event_name: str = DEFAULT_EVENT_NAME) -> list[Event]:
     """The valid events of one file or several, in the order they stand there."""
-    kinds = (classify(line, event_name) for file in files_of(data) for _, line in lines_of(file))
+    kinds = (kind for file in files_of(data) for *_, kind in classified(file, event_name))
     return [kind for kind in kinds if isinstance(kind, Event)]
 
 
@@ -244,16 +334,14 @@ def rejected_of(data: bytes, event_name: str = DEFAULT_EVENT_NAME) -> list[tuple
     """Offset and bytes of each line of one file that becomes a dead letter."""
     return [
         (offset, line)
-        for offset, line in lines_of(data)
-        if isinstance(classify(line, event_name), Rejected)
+        for offset, line, kind in classified(data, event_name)
+        if isinstance(kind, Rejected)
     ]
 
 
 def counts_of(data: bytes | Sequence[bytes], event_name: str = DEFAULT_EVENT_NAME) -> Counts:
     """How many lines of each kind one file or several have."""
-    kinds = [
-        type(classify(line, event_name)) for file in files_of(data) for _, line in lines_of(file)
-    ]
+    kinds = [type(kind) for file in files_of(data) for *_, kind in classified(file, event_name)]
     return Counts(
         lines=len(kinds),
         blank=kinds.count(Blank),
@@ -267,49 +355,89 @@ def counts_of(data: bytes | Sequence[bytes], event_name: str = DEFAULT_EVENT_NAM
 # Rows
 
 
+Value = Fraction | None
+"""What is to be printed, exactly; None is ``null``."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row: ``average`` is what is to be printed, exactly; None is ``null``."""
+    """One row: its values are those of the measures, in their order."""
 
     date: datetime
     series: tuple[tuple[str, str], ...]
+    window: int
     count: int
-    average: Fraction | None
+    values: tuple[tuple[str, Value], ...]
+
+    @property
+    def average(self) -> Value:
+        """The mean."""
+        return dict(self.values)["mean"]
 
 
 def rows(
     events: Iterable[Event],
-    window: int,
+    window: int | Sequence[int],
     *,
     group_by: Sequence[str] = (),
     until: str = "last",
     empty_value: str = "0",
     decimals: int | None = None,
     max_gap: int = DEFAULT_MAX_GAP,
+    measures: Sequence[str] = ("mean",),
+    rows_from: datetime = EARLIEST,
+    rows_before: datetime = NEVER,
 ) -> list[Row]:
-    """All rows in the order of the output: by date, then by the values of the series."""
-    _check_options(window, group_by, until, empty_value, decimals, max_gap)
+    """All rows in the order of the output: by date, then by the values of the series, then size."""
+    windows = [window] if isinstance(window, int) else window
+    for each in windows:
+        _check_options(each, group_by, until, empty_value, decimals, max_gap)
     by_series: dict[tuple[tuple[str, str], ...], list[Event]] = {}
     for event in events:
         series = tuple((field, event.fields[field]) for field in group_by)
         by_series.setdefault(series, []).append(event)
 
     result = []
-    for series, its_events in by_series.items():
-        for date in _dates({event.minute for event in its_events}, window, until, max_gap):
-            start = date - window * MINUTE
-            counted = [event.millionths for event in its_events if start <= event.time < date]
-            if counted:
-                average = Fraction(sum(counted), 1_000_000 * len(counted))
-                if decimals is not None:
-                    average = round(average, decimals)  # of a Fraction: exact, half to even
-                result.append(Row(date, series, len(counted), average))
-            elif empty_value != "skip":
-                empty = Fraction(0) if empty_value == "0" else None
-                result.append(Row(date, series, 0, empty))
+    for size in windows:
+        for series, its_events in by_series.items():
+            for date in _dates({event.minute for event in its_events}, size, until, max_gap):
+                start = date - size * MINUTE
+                counted = [event for event in its_events if start <= event.time < date]
+                if counted or empty_value != "skip":
+                    empty = Fraction(0) if empty_value == "0" else None
+                    values = [(each, _value(each, counted, decimals, empty)) for each in measures]
+                    result.append(Row(date, series, size, len(counted), tuple(values)))
     # Within one output the fields' names and order are the same, so the values decide; Python
     # compares strings by code point.
-    return sorted(result, key=lambda row: (row.date, row.series))
+    in_order = sorted(result, key=lambda row: (row.date, row.series, row.window))
+    return [row for row in in_order if rows_from <= row.date < rows_before]
+
+
+def _value(measure: str, events: Sequence[Event], decimals: int | None, empty: Value) -> Value:
+    """What a measure says of the events of a window."""
+    words = sum(event.words for event in events)
+    if measure in ("count", "words"):
+        return Fraction(len(events) if measure == "count" else words)
+    if not events:
+        return empty
+    durations = sorted(event.millionths for event in events)
+    if measure in ("min", "max"):
+        return Fraction(durations[0] if measure == "min" else durations[-1], 1_000_000)
+    if measure.startswith("p") and measure != "per_word":
+        place = Fraction(len(durations)) * Fraction(measure[1:]) / 100
+        duration = durations[-(-place.numerator // place.denominator) - 1]
+        rounded = Context(prec=3, rounding=ROUND_HALF_EVEN).create_decimal(Decimal(duration))
+        return Fraction(rounded) / 1_000_000
+    if measure == "mean":
+        quotient = Fraction(sum(durations), 1_000_000 * len(durations))
+    elif measure == "per_word":
+        if not words:
+            return None
+        quotient = Fraction(sum(durations), 1_000_000 * words)
+    else:
+        limit = Fraction(measure.removeprefix("within_")) * 1_000_000
+        quotient = Fraction(sum(duration <= limit for duration in durations), len(durations))
+    return quotient if decimals is None else round(quotient, decimals)  # exact, half to even
 
 
 def _dates(minutes: set[datetime], window: int, until: str, max_gap: int) -> set[datetime]:
@@ -362,32 +490,58 @@ def _check_options(
 # Output
 
 
-def render(rows: Iterable[Row]) -> bytes:
-    """The rows as NDJSON."""
-    lines = []
+KEYS = {
+    "mean": "average_delivery_time",
+    "count": "deliveries",
+    "words": "words",
+    "per_word": "delivery_time_per_word",
+}
+
+
+def key_of(measure: str) -> str:
+    """The key of a measure in a row."""
+    if measure.startswith("within_"):
+        return measure
+    return KEYS.get(measure) or f"{measure}_delivery_time"
+
+
+def records(rows: Iterable[Row], has_size: bool) -> Iterator[dict[str, Any]]:
+    """The rows as JSON objects."""
     for row in rows:
-        record = {
+        yield {
             "date": row.date.strftime("%Y-%m-%d %H:%M:%S"),
+            **({"window_size": row.window} if has_size else {}),
             **dict(row.series),
-            "average_delivery_time": _number(row.average),
+            **{key_of(measure): _number(measure, value) for measure, value in row.values},
         }
-        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def render(rows: Iterable[Row], has_size: bool = False) -> bytes:
+    """The rows as NDJSON."""
+    lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in records(rows, has_size)]
     return "".join(lines).encode("utf-8")
 
 
-def _number(average: Fraction | None) -> int | float | None:
-    if average is None:
+def shown(measure: str, value: Value) -> int | float | None:
+    """A value of a row as the type of its measure."""
+    if value is None:
         return None
-    double = float(average)  # correctly rounded: Python divides integers of any size so
-    return int(double) if double.is_integer() else double
+    # A float is correctly rounded: Python divides integers of any size so.
+    return int(value) if measure in ("count", "words") else float(value)
+
+
+def _number(measure: str, value: Value) -> int | float | None:
+    number = shown(measure, value)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def output(
     data: bytes | Sequence[bytes],
-    window: int,
+    window: int | Sequence[int],
     *,
     event_name: str = DEFAULT_EVENT_NAME,
     **options: Any,
 ) -> bytes:
     """The bytes of a batch run over one file or several, with the options of ``rows``."""
-    return render(rows(events_of(data, event_name), window, **options))
+    has_size = not isinstance(window, int) and len(window) > 1
+    return render(rows(events_of(data, event_name), window, **options), has_size)

@@ -14,6 +14,16 @@ from copies import CHECKOUT, copy_package, copy_project_files
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+_NATIVE = (
+    "SHA256SUMS",
+    "linux-aarch64.so",
+    "linux-x86_64.so",
+    "macos-arm64.dylib",
+    "macos-x86_64.dylib",
+)
+
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
@@ -36,25 +46,23 @@ def _about(wheel: zipfile.ZipFile, name: str) -> str:
     return wheel.read(path).decode()
 
 
-@pytest.mark.slow
 def test_the_wheel_has_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     about = {name.partition(".dist-info/")[2] for name in wheel.namelist()} - {""}
-    modules = {f"pipeline/{path.name}" for path in (CHECKOUT / "pipeline").glob("*.py")}
-    assert names == modules | {"pipeline/py.typed"}
+    modules = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "pipeline").rglob("*.py")}
+    native = {f"pipeline/parsing/native/{name}" for name in _NATIVE}
+    assert names == modules | {"pipeline/py.typed"} | native
     assert about == {
         *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt"),
         "licenses/LICENSE",
     }
 
 
-@pytest.mark.slow
 def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
     commands = _about(wheel, "entry_points.txt").split()
     assert commands == ["[console_scripts]", "unbabel_cli", "=", "pipeline.__main__:main"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lock", "extra"),
     [

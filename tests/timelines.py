@@ -1,13 +1,14 @@
 """Timelines: what arrives, where the watermark goes, and what the transforms answer."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import apache_beam as beam
+import oracle
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,8 +19,9 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration, Timestamp
 
 from pipeline import DeadLetter, MovingAverage, ParseEvents, Row
-from pipeline.events import EPOCH
-from pipeline.tally import Tally
+from pipeline.core.events import EPOCH
+from pipeline.core.tally import Tally
+from pipeline.transforms.moving_average import Plan
 
 END = None
 """The watermark once the input is complete."""
@@ -48,10 +50,20 @@ Step = Arrive | Advance
 class Settings:
     """What the transforms are built with."""
 
-    window: int
+    window: int | tuple[int, ...]
     max_gap: int | None = None
     allowed_lateness: int = 600
     group_by: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ("mean",)
+    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    plan: Plan = "rolling"
+
+    @property
+    def largest_gap(self) -> int:
+        """The longest silence that is filled."""
+        if self.max_gap is not None:
+            return self.max_gap
+        return max(1440, *([self.window] if isinstance(self.window, int) else self.window))
 
 
 @dataclass
@@ -143,8 +155,16 @@ def play(
     parsed = lines | ParseEvents(
         group_by=settings.group_by,
         allowed_lateness_seconds=settings.allowed_lateness,
+        measures=settings.measures,
+        where=settings.where,
     )
-    rows = parsed | MovingAverage(settings.window, max_gap_minutes=settings.max_gap)
+    rows = parsed | MovingAverage(
+        settings.window,
+        max_gap_minutes=settings.max_gap,
+        measures=settings.measures,
+        plan=settings.plan,
+        shards=2,
+    )
     outputs = {**parsed._asdict(), "rows": rows, "mark": marks}
     del outputs["sums"]
     for kind, outcome in outputs.items():
@@ -176,3 +196,42 @@ def _answer(given: list[tuple[str, Any]], steps: int, result: Any) -> Answer:
     for each in result.metrics().query(MetricsFilter())["counters"]:
         counters[each.key.metric.name] += each.committed
     return Answer(**by_step, tally=tally, counters=counters, elements=elements)
+
+
+def check_rows(rows: list[Row], events: list[oracle.Event], settings: Settings) -> None:
+    """At their highest revisions rows are those of the oracle, but for the silence after events."""
+    by_place: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        by_place.setdefault((row.series, row.date, row.window_minutes), []).append(row)
+    for revised in by_place.values():
+        assert sorted(row.revision or 0 for row in revised) == [*range(len(revised))]
+        counts = [row.count for row in sorted(revised, key=lambda row: row.revision or 0)]
+        assert counts == sorted({*counts}), "a revision that adds nothing"
+    last = {
+        place: max(revised, key=lambda row: row.revision or 0)
+        for place, revised in by_place.items()
+    }
+    expected = {
+        (tuple(value for _, value in row.series), row.date, row.window): row
+        for row in oracle.rows(
+            events,
+            settings.window,
+            group_by=settings.group_by,
+            until="drain",
+            empty_value="null",
+            max_gap=settings.largest_gap,
+            measures=settings.measures,
+        )
+    }
+    for place, row in expected.items():
+        values = {name: oracle.shown(name, value) for name, value in row.values}
+        assert (last[place].values, last[place].count) == (values, row.count), place
+    for series, date, window in last.keys() - expected.keys():
+        assert not last[series, date, window].count
+        gap = max(settings.largest_gap, window + 1) * timedelta(minutes=1)
+        minutes = [
+            event.minute
+            for event in events
+            if tuple(event.fields[field] for field in settings.group_by) == series
+        ]
+        assert any(minute < date <= minute + gap for minute in minutes)

@@ -1,0 +1,61 @@
+"""Whether an event of an unbounded input is on time: not too late, and not in the future."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+from pipeline.core.durations import MinuteSums
+from pipeline.core.events import EPOCH, Event, FieldError
+
+MAX_SECONDS = 10**9
+"""The largest number of seconds that may be allowed: about thirty years."""
+
+_MINUTE_SECONDS = 60
+_SECOND = timedelta(seconds=1)
+
+
+class Timeliness(NamedTuple):
+    """What an event's time is compared with on arrival; times in seconds since 1970-01-01 UTC.
+
+    An event is late, as a whole, when the watermark has reached the end of its minute plus the
+    allowed lateness. It is in the future when its time is further ahead of the wall clock than
+    `max_future`.
+    """
+
+    watermark: int
+    allowed_lateness: int
+    clock: float
+    max_future: int
+
+    def holds_for_all(self, sums: MinuteSums) -> bool:
+        """Whether every event of these minutes (ascending) is certainly on time."""
+        first, last = int(sums.minutes[0]), int(sums.minutes[-1])
+        end_of_last = (last + 1) * _MINUTE_SECONDS
+        return not self.is_late(first) and end_of_last <= self.clock + self.max_future
+
+    def is_late(self, minute: int) -> bool:
+        """Whether the events of a minute (since 1970-01-01) are too late."""
+        return (minute + 1) * _MINUTE_SECONDS + self.allowed_lateness <= self.watermark
+
+    def is_from_the_future(self, event: Event) -> bool:
+        """Whether the event is further ahead of the clock than is allowed."""
+        return (event.timestamp - EPOCH) / _SECOND > self.clock + self.max_future
+
+    @property
+    def late_error(self) -> FieldError:
+        """The error of a late event."""
+        reached = EPOCH + self.watermark // _MINUTE_SECONDS * timedelta(minutes=1)
+        return FieldError(
+            "timestamp",
+            "late",
+            f"the watermark had reached {reached:%Y-%m-%d %H:%M}, and events of a minute may come "
+            f"up to {self.allowed_lateness} s after it",
+        )
+
+    @property
+    def future_error(self) -> FieldError:
+        """The error of an event in the future."""
+        return FieldError(
+            "timestamp", "future", f"more than {self.max_future} s ahead of the wall clock"
+        )
