@@ -126,8 +126,9 @@ class MinuteSums:
 
     @classmethod
     def merge(cls, parts: Iterable[MinuteSums]) -> MinuteSums:
-        """Adds up sums of the same series; without parts the result is empty."""
+        """Adds up sums of the same series; empty ones, of whatever details, change nothing."""
         parts = list(parts)
+        parts = [part for part in parts if len(part)] or parts[:1]
         if not parts:
             return cls.of((), ())
         return parts[0] if len(parts) == 1 else _regrouped(parts)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.core.details import Words
 from pipeline.core.durations import DurationSum, MinuteSums
 
 _UNIT = 1_000_000
@@ -153,6 +154,13 @@ def test_merging_is_the_same_for_any_order_split_and_tree(
 def test_merging_nothing_is_empty() -> None:
     assert list(MinuteSums.merge([])) == []
     assert list(MinuteSums.merge([MinuteSums.merge([]), _of([])])) == []
+
+
+def test_merging_with_nothing_changes_nothing_whatever_details_it_has() -> None:
+    sums = MinuteSums.of([3], [5], [7], [Words()])
+    for nothing in MinuteSums.merge([]), MinuteSums.of((), (), (), [Words()]):
+        assert list(MinuteSums.merge([nothing, sums])) == list(sums)
+        assert list(MinuteSums.merge([sums, nothing])) == list(sums)
 
 
 def test_merging_leaves_its_parts_as_they_were() -> None:

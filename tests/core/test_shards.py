@@ -4,7 +4,7 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.durations import MinuteSums
@@ -113,6 +113,7 @@ _steps = st.lists(
     st.sampled_from([0, _START]),
     st.booleans(),
 )
+@example([[("a", -1, 0)], [("a", 0, 0)], "store"], (1,), 5, 0, 0, True)  # nothing, then something
 def test_rows_are_given_once_they_are_due_and_again_when_they_change(
     steps: list[object],
     windows: tuple[int, ...],
