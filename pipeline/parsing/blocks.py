@@ -21,6 +21,7 @@ from pipeline.parsing.library import Walk
 
 MAX_BLOCK_BYTES = 1 << 31
 """So many lines at most that no sum overflows."""
+EVERY_MINUTE = (0, k.END_MINUTE)
 
 _CAPACITY = 1 << 15
 """Rows of an array: more leaves the cache, fewer return more often."""
@@ -39,6 +40,7 @@ class BlockSums(NamedTuple):
         filtered: the number of events that are not taken.
         other_events: the number of other events by name.
         blank: the number of blank lines.
+        latest: the last whole second of an event of these, since 1970-01-01 UTC; -1 without any.
         unsure: rows of start and end of each line that is left to the model, without its line end.
         start, stop: bytes of the block.
     """
@@ -48,6 +50,7 @@ class BlockSums(NamedTuple):
     filtered: int
     other_events: Counter[str]
     blank: int
+    latest: int
     unsure: Int64s
     start: int
     stop: int
@@ -60,6 +63,7 @@ def sum_block(
     walk: Walk,
     details: tuple[Detail, ...] = (),
     where: Where = EVERY_EVENT,
+    minutes: tuple[int, int] = EVERY_MINUTE,
 ) -> Iterator[BlockSums]:
     """Sums the durations in a block of whole lines, as far as the kernel is sure of them.
 
@@ -70,12 +74,13 @@ def sum_block(
         walk: the kernel.
         details: what is known of the events beside their number and total duration.
         where: which events are taken.
+        minutes: the first one, and the one behind the last. Events of others are left to the model.
     """
     block = np.frombuffer(data, np.uint8)
     # The kernel looks beyond the lines. So the last ones are copied to where it may.
     cut = _line_start(data, len(block) - k.WIDTH)
     tail = np.concatenate((block[cut:], np.zeros(k.WIDTH, np.uint8)))
-    request = _Request(group_by, event_name, walk, details, where)
+    request = _Request(group_by, event_name, walk, details, where, minutes)
     yield from request.read(block, 0, cut)
     yield from request.read(tail, cut, len(block) - cut)
 
@@ -139,6 +144,7 @@ class _Request:
         walk: Walk,
         details: tuple[Detail, ...],
         where: Where,
+        minutes: tuple[int, int],
     ) -> None:
         # A name with a backslash is always written with an escape: the text that is compared before
         # it is decoded must not be equal to it. No string holds a NUL.
@@ -150,6 +156,7 @@ class _Request:
         self._walk = walk
         self._details = details
         self._where = where
+        self._minutes = minutes
         self._where_fields = [k.FIELDS.index(field) for field in where.fields]
 
     def read(self, text: npt.NDArray[np.uint8], offset: int, stop: int) -> Iterator[BlockSums]:
@@ -164,6 +171,7 @@ class _Request:
             state[k.GROUP_BY] = sum(1 << field for field in {*self._fields, *self._where_fields})
             state[k.NAME_END] = self._name_end
             state[k.ARE_LISTED] = len(self._details)
+            state[k.FROM_MINUTE], state[k.TO_MINUTE] = self._minutes
             arrays.layout.fill(0)
             arrays.slots[: 2 * k.SLOTS_PER_ROW * capacity].fill(-1)
             self._walk(text, self._names, *arrays)
@@ -199,6 +207,7 @@ class _Request:
         view = text.data
         sums: list[tuple[Series, MinuteSums]] = []
         accepted = filtered = 0
+        latest = -1
         other_events: Counter[str] = Counter()
         for row, first, end in zip(groups.tolist(), bounds, bounds[1:], strict=False):
             if row[k.GROUP_FIELDS] & k.BY_NAME:
@@ -206,6 +215,7 @@ class _Request:
                 if name != self._event_name:
                     other_events[name] += row[k.GROUP_LINES]
                     continue
+            latest = max(latest, row[k.GROUP_LATEST])
             if not self._where.takes(_strings(view, row, self._where_fields)):
                 filtered += row[k.GROUP_LINES]
                 continue
@@ -215,7 +225,7 @@ class _Request:
             of_series = {detail: column[part] for detail, column in details.items()}
             sums.append((series, MinuteSums(minutes[part], counts[part], totals[part], of_series)))
         unsure = arrays.unsure[: state[k.UNSURE_LINES]] + offset
-        found = sums, accepted, filtered, other_events, int(state[k.BLANK]), unsure
+        found = sums, accepted, filtered, other_events, int(state[k.BLANK]), latest, unsure
         return BlockSums(*found, start + offset, stop + offset)
 
 

@@ -6,12 +6,15 @@ import codecs
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.core.details import Detail
 from pipeline.core.durations import MinuteSums
 from pipeline.core.events import (
+    EPOCH,
     DeadLetter,
     Event,
     FieldError,
@@ -34,6 +37,7 @@ _PIECE_BYTES = 2**22
 """About what the dead letters and names of other events of one `ParsedLines` may take."""
 _LETTER_BYTES = 1024
 """What one of them takes besides its text: its objects, with one to a few errors."""
+_SECOND = timedelta(seconds=1)
 
 
 class Origin(NamedTuple):
@@ -101,12 +105,17 @@ def _lines(data: bytes, position: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 class ParsedLines(NamedTuple):
-    """What lines of a chunk hold: each line is in the tally of one `ParsedLines`."""
+    """What lines of a chunk hold: each line is in the tally of one `ParsedLines`.
+
+    `latest` is the last whole second of an event, taken, filtered or late, but not in the future;
+    -1 without any.
+    """
 
     sums: list[tuple[Series, MinuteSums]]
     dead_letters: list[DeadLetter]
     late: list[DeadLetter]
     tally: Tally
+    latest: int
 
 
 def parse_chunk(
@@ -134,6 +143,35 @@ def parse_chunk(
                 yield builder.take()
     builder.sum_up()
     yield builder.take()
+
+
+@dataclass(frozen=True)
+class ChunkParser:
+    """What is asked of the lines of all chunks of an input; `parse_chunk` has the terms.
+
+    Attributes:
+        allowed_lateness_seconds, max_future_seconds: what makes events of an unbounded input late
+            or of the future, as in `Timeliness`.
+    """
+
+    event_name: str
+    group_by: tuple[str, ...]
+    allowed_lateness_seconds: int
+    max_future_seconds: int
+    details: tuple[Detail, ...]
+    where: Where
+
+    def parse(self, chunk: Chunk, clock: float) -> Iterator[ParsedLines]:
+        """Parses a chunk at a time on the wall clock, in seconds since 1970-01-01 UTC.
+
+        If it has a watermark, events must come in time.
+        """
+        timeliness = None
+        if chunk.watermark is not None:
+            lateness, future = self.allowed_lateness_seconds, self.max_future_seconds
+            timeliness = Timeliness(chunk.watermark, lateness, clock, future)
+        asked = self.event_name, self.group_by, timeliness, self.details, self.where
+        return parse_chunk(chunk, *asked)
 
 
 def _whole_characters(cut: bytes) -> bytes:
@@ -187,6 +225,7 @@ class _Builder:
         self._blank = 0
         self._accepted = 0
         self._filtered = 0
+        self._latest = -1
         self._other_events: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
         self._dead_letters: list[DeadLetter] = []
@@ -203,34 +242,27 @@ class _Builder:
         if walk is None:
             yield from self._parse_each(self._chunk.lines())
             return
-        from pipeline.parsing.blocks import sum_block
+        from pipeline.parsing.blocks import EVERY_MINUTE, sum_block
 
         data = memoryview(self._chunk.data)
         asked = self._group_by, self._event_name, walk, self._details, self._where
-        for block in sum_block(data, *asked):
-            if self._are_in_time(block.sums):
-                self._sums += block.sums
-                self._accepted += block.accepted
-                self._filtered += block.filtered
-                self._blank += block.blank
-                for name, count in block.other_events.items():
-                    self._count_other_events(name, count)
-                    yield
-                unsure = ((start, bytes(data[start:stop])) for start, stop in block.unsure.tolist())
-                yield from self._parse_each(unsure)
-            else:
-                lines = _lines(bytes(data[block.start : block.stop]), block.start)
-                yield from self._parse_each(lines)
+        minutes = EVERY_MINUTE if self._timeliness is None else self._timeliness.sure_minutes()
+        for block in sum_block(data, *asked, minutes):
+            self._sums += block.sums
+            self._accepted += block.accepted
+            self._filtered += block.filtered
+            self._blank += block.blank
+            self._latest = max(self._latest, block.latest)
+            for name, count in block.other_events.items():
+                self._count_other_events(name, count)
+                yield
+            unsure = ((start, bytes(data[start:stop])) for start, stop in block.unsure.tolist())
+            yield from self._parse_each(unsure)
 
     def _parse_each(self, lines: Iterable[tuple[int, bytes]]) -> Iterator[None]:
         for position, line in lines:
             self.parse(position, line)
             yield
-
-    def _are_in_time(self, sums: Iterable[tuple[Series, MinuteSums]]) -> bool:
-        """Whether it is certain that all events of a block come in time."""
-        timeliness = self._timeliness
-        return timeliness is None or all(timeliness.holds_for_all(each) for _, each in sums)
 
     def parse(self, position: int, line: bytes) -> None:
         if not line.strip():
@@ -238,12 +270,7 @@ class _Builder:
             return
         parsed = parse_line(line, self._event_name)
         if isinstance(parsed, Event):
-            if not self._where.takes_event(parsed):
-                self._filtered += 1
-            elif self._timeliness is None or self._is_in_time(
-                self._timeliness, position, line, parsed
-            ):
-                self._accept(parsed)
+            self._judge(position, line, parsed)
         elif isinstance(parsed, OtherEvent):
             self._count_other_events(parsed.event_name, 1)
         else:
@@ -254,14 +281,19 @@ class _Builder:
             self._size += _LETTER_BYTES + len(name)
         self._other_events[name] += count
 
-    def _is_in_time(self, timeliness: Timeliness, position: int, line: bytes, event: Event) -> bool:
-        if timeliness.is_late(event.minute):
+    def _judge(self, position: int, line: bytes, event: Event) -> None:
+        timeliness = self._timeliness
+        is_from_the_future = timeliness is not None and timeliness.is_from_the_future(event)
+        if not is_from_the_future:
+            self._latest = max(self._latest, (event.timestamp - EPOCH) // _SECOND)
+        if not self._where.takes_event(event):
+            self._filtered += 1
+        elif timeliness is not None and timeliness.is_late(event.minute):
             self._late.append(self._dead_letter(position, line, (timeliness.late_error,)))
-            return False
-        if timeliness.is_from_the_future(event):
+        elif timeliness is not None and is_from_the_future:
             self.reject(position, line, (timeliness.future_error,))
-            return False
-        return True
+        else:
+            self._accept(event)
 
     def _accept(self, event: Event) -> None:
         series = tuple([getattr(event, field) for field in self._group_by])
@@ -306,7 +338,8 @@ class _Builder:
             self._other_events.total() - names.total(),
             self._filtered,
         )
-        taken = ParsedLines(_merged(self._sums), self._dead_letters, self._late, tally)
+        sums = _merged(self._sums)
+        taken = ParsedLines(sums, self._dead_letters, self._late, tally, self._latest)
         self._sums = []
         self._begin_piece()
         return taken

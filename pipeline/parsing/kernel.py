@@ -63,12 +63,13 @@ NAME = KEY_BYTES * len(FIELDS)
 (
     POSITION, STOP, CAPACITY, GROUP_BY, NAME_END,
     BLANK, UNSURE_LINES, GROUPS, CELLS, LAST_DATE, LAST_TIME, LAST_MINUTE,
-    ARE_LISTED, EVENTS, STATE_SIZE,
-) = range(15)  # fmt: skip
+    ARE_LISTED, EVENTS, FROM_MINUTE, TO_MINUTE, STATE_SIZE,
+) = range(17)  # fmt: skip
 TEXT_START, TEXT_SIZE, TEXT_FIELD, LAYOUT_SIZE = range(4)
 LAYOUT_ROWS = 24
 FOUND_SIZE = 2 * (EXTRA + 1)  # by field: start and end of a string, or a value
-GROUP_FIELDS, GROUP_LINES, GROUP_CELL, GROUP_STRINGS = range(4)
+SECOND = 2 * TIMESTAMP + 1  # of `found`: behind the minute
+GROUP_FIELDS, GROUP_LINES, GROUP_CELL, GROUP_LATEST, GROUP_STRINGS = range(5)
 GROUP_SIZE = GROUP_STRINGS + 2 * (EVENT_NAME + 1)
 CELL_GROUP, CELL_MINUTE, CELL_COUNT, CELL_HIGH, CELL_LOW, CELL_SIZE = range(6)
 EVENT_CELL, EVENT_DURATION, EVENT_WORDS, EVENT_SIZE = range(4)
@@ -337,7 +338,10 @@ DAYS_TO_1970 = 719_469  # of the same count
 
 
 def date_time(text: Bytes, at: int, state: Ints) -> tuple[int, int]:
-    """The text of a timestamp, up to the quote that ends it; also returns its minute."""
+    """The text of a timestamp, up to the quote that ends it; also returns its whole second.
+
+    It is not valid outside the minutes that are asked for.
+    """
     # Lines come about in the order of time: the minute is mostly that of the line before.
     first, second = word(text, at), word(text, at + 8)
     if first != state[LAST_DATE] or second != state[LAST_TIME]:
@@ -347,7 +351,9 @@ def date_time(text: Bytes, at: int, state: Ints) -> tuple[int, int]:
     if minute == NO_MINUTE:
         return UNSURE, 0
     at += 16
+    second = 0
     if text[at] == COLON and two_digits(text, at + 1) <= 59:
+        second = two_digits(text, at + 1)
         at += 3
         if text[at] == DOT or text[at] == COMMA:
             size = digits_size(text, at + 1)
@@ -363,7 +369,8 @@ def date_time(text: Bytes, at: int, state: Ints) -> tuple[int, int]:
         offset = hours * 60 + minutes
         minute -= offset if zone == PLUS else -offset
         at = minutes_at + 2
-    return at if text[at] == QUOTE and 0 <= minute < END_MINUTE else UNSURE, minute
+    is_asked_for = state[FROM_MINUTE] <= minute < state[TO_MINUTE]
+    return at if text[at] == QUOTE and is_asked_for else UNSURE, minute * 60 + second
 
 
 # -------------------------------------------------------------------------------------------------
@@ -486,8 +493,8 @@ def field_value(
     byte = text[at]
     if field == TIMESTAMP:
         if byte == QUOTE:
-            end, minute = date_time(text, at + 1, state)
-            found[2 * TIMESTAMP] = minute
+            end, second = date_time(text, at + 1, state)
+            found[2 * TIMESTAMP], found[SECOND] = second // 60, second
             if end >= 0:
                 return end + 1, True
     elif field == DURATION:
@@ -595,6 +602,7 @@ def group_row(text: Bytes, fields: int, state: Ints, found: Ints, groups: Ints, 
     state[GROUPS] += 1
     slots[slot] = row
     groups[row + GROUP_FIELDS], groups[row + GROUP_LINES], groups[row + GROUP_CELL] = fields, 0, -1
+    groups[row + GROUP_LATEST] = -1
     for i in range(2 * (EVENT_NAME + 1)):
         groups[row + GROUP_STRINGS + i] = found[i]
     return row
@@ -638,6 +646,7 @@ def add_line(
     row = group_row(text, fields, state, found, groups, slots)
     groups[row + GROUP_LINES] += 1
     if fields & OF_EVENTS:
+        groups[row + GROUP_LATEST] = max(groups[row + GROUP_LATEST], found[SECOND])
         cell = cell_row(row, found[2 * TIMESTAMP], state, groups, cells, slots)
         cells[cell + CELL_COUNT] += 1
         # Two halves, which a block of fewer than 2**31 lines cannot overflow.
@@ -672,7 +681,8 @@ def walk(
         layout: `LAYOUT_ROWS` rows, all 0.
         found: `FOUND_SIZE` numbers of the line that is being read.
         unsure: returns start and end of each line that is left to the model, without its line end.
-        groups: returns by series, and by name of other events, their lines and strings.
+        groups: returns by series, and by name of other events, their lines and strings, and the
+            latest second of events.
         cells: returns by group and minute the number and the sum of durations.
         events: returns the cell, the duration and the words of each event, if `ARE_LISTED`.
         slots: two hash tables of `SLOTS_PER_ROW` times the capacity, which is a power of two; all

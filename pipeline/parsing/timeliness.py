@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from pipeline.core.durations import MinuteSums
 from pipeline.core.events import EPOCH, Event, FieldError
 
 MAX_SECONDS = 10**9
@@ -28,11 +27,10 @@ class Timeliness(NamedTuple):
     clock: float
     max_future: int
 
-    def holds_for_all(self, sums: MinuteSums) -> bool:
-        """Whether every event of these minutes (ascending) is certainly on time."""
-        first, last = int(sums.minutes[0]), int(sums.minutes[-1])
-        end_of_last = (last + 1) * _MINUTE_SECONDS
-        return not self.is_late(first) and end_of_last <= self.clock + self.max_future
+    def sure_minutes(self) -> tuple[int, int]:
+        """The first minute whose events are all on time, and the one behind the last."""
+        first = (self.watermark - self.allowed_lateness) // _MINUTE_SECONDS
+        return max(first, 0), int((self.clock + self.max_future) // _MINUTE_SECONDS)
 
     def is_late(self, minute: int) -> bool:
         """Whether the events of a minute (since 1970-01-01) are too late."""

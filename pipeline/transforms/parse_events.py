@@ -18,7 +18,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.core.details import Detail, detail_named
+from pipeline.core.details import detail_named
 from pipeline.core.durations import MinuteSums
 from pipeline.core.events import DEFAULT_EVENT_NAME, GROUP_FIELDS, DeadLetter, FieldError
 from pipeline.core.exact import Exact
@@ -26,8 +26,8 @@ from pipeline.core.measures import details_of, measures_named
 from pipeline.core.rows import Series
 from pipeline.core.tally import Tally
 from pipeline.core.where import Where
-from pipeline.parsing.chunks import Chunk, ParsedLines, parse_chunk
-from pipeline.parsing.timeliness import MAX_SECONDS, Timeliness
+from pipeline.parsing.chunks import Chunk, ChunkParser, ParsedLines
+from pipeline.parsing.timeliness import MAX_SECONDS
 from pipeline.transforms.arrival import StampArrival
 from pipeline.transforms.coders import ColumnsCoder, JsonCoder, fields_of
 
@@ -172,20 +172,22 @@ class ParseEvents(beam.PTransform):
             if not 0 <= getattr(self, name) <= MAX_SECONDS:
                 raise ValueError(f"{name} takes 0 to {MAX_SECONDS}, not {getattr(self, name)}")
 
+    def parser(self) -> ChunkParser:
+        """What it does with a chunk, without Beam."""
+        return ChunkParser(
+            self.event_name,
+            tuple(self.group_by),
+            self.allowed_lateness_seconds,
+            self.max_future_seconds,
+            self._details,
+            self._where,
+        )
+
     def expand(self, lines: beam.PCollection) -> ParsedEvents:
         is_bounded = lines.is_bounded
         if not is_bounded:
             lines = lines | "StampArrival" >> StampArrival(self.allowed_lateness_seconds)
-        parse = beam.ParDo(
-            _ParseFn(
-                self.event_name,
-                tuple(self.group_by),
-                self.allowed_lateness_seconds,
-                self.max_future_seconds,
-                self._details,
-                self._where,
-            )
-        ).with_output_types(
+        parse = beam.ParDo(_ParseFn(self.parser())).with_output_types(
             tuple[Series, MinuteSums],
             **{_REJECTED: DeadLetter, _LATE: DeadLetter, _TALLY: Tally},
         )
@@ -211,21 +213,8 @@ def check_group_by(group_by: Iterable[str]) -> None:
 class _ParseFn(beam.DoFn):
     """Parses large chunks in threads while the next ones are read; others directly."""
 
-    def __init__(
-        self,
-        event_name: str,
-        group_by: tuple[str, ...],
-        allowed_lateness_seconds: int,
-        max_future_seconds: int,
-        details: tuple[Detail, ...],
-        where: Where,
-    ) -> None:
-        self._event_name = event_name
-        self._group_by = group_by
-        self._allowed_lateness_seconds = allowed_lateness_seconds
-        self._max_future_seconds = max_future_seconds
-        self._details = details
-        self._where = where
+    def __init__(self, parser: ChunkParser) -> None:
+        self._parser = parser
         self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
         self._late = Metrics.counter(ParseEvents, _LATE)
 
@@ -242,13 +231,7 @@ class _ParseFn(beam.DoFn):
         element: WindowedValue = beam.DoFn.WindowedValueParam,
     ) -> Iterator[Any]:
         chunk = Chunk.of(lines)
-        timeliness = None
-        if chunk.watermark is not None:
-            lateness, future = self._allowed_lateness_seconds, self._max_future_seconds
-            timeliness = Timeliness(chunk.watermark, lateness, time.time(), future)
-        parsed = parse_chunk(
-            *(chunk, self._event_name, self._group_by, timeliness), self._details, self._where
-        )
+        parsed = self._parser.parse(chunk, time.time())
         if not chunk.is_block:
             yield from self._outputs(parsed)
             return
@@ -274,7 +257,7 @@ class _ParseFn(beam.DoFn):
 
     def _outputs(self, parsed: Iterable[ParsedLines]) -> Iterator[Any]:
         """The outputs of a chunk; one piece of it after the other is in memory."""
-        for sums, dead_letters, late, tally in parsed:
+        for sums, dead_letters, late, tally, _ in parsed:
             for name, count in tally.counts().items():
                 self._counters[name].inc(count)
             if tally.late:

@@ -41,6 +41,7 @@ def _parsed(
         [letter for piece in pieces for letter in piece.dead_letters],
         [letter for piece in pieces for letter in piece.late],
         sum([piece.tally for piece in pieces], Tally()),
+        max(piece.latest for piece in pieces),
     )
 
 
@@ -118,7 +119,7 @@ def test_every_line_counts_once_as_the_oracle_says(
     # A chunk holds lines, also where a file would hold an array.
     data = b"x\n" + b"".join(text + end for text, end in lines)
     chunk = Chunk(data, (Origin(0, "events.json", 50),))
-    sums, dead_letters, _, tally = _parsed(chunk, _NAME, group_by)
+    sums, dead_letters, _, tally, _ = _parsed(chunk, _NAME, group_by)
 
     assert tally.counts() == vars(oracle.counts_of(data))
     assert [letter.offset - 50 for letter in dead_letters] == [
@@ -184,10 +185,12 @@ def test_lines_taken_all_at_once_or_in_pieces_are_the_same_as_one_by_one(
     assert at_once.dead_letters == one_by_one.dead_letters
     assert at_once.late == one_by_one.late
     assert at_once.tally == one_by_one.tally
+    assert at_once.latest == one_by_one.latest
 
 
 def test_the_challenge_events_are_summed_up_by_minute() -> None:
-    ((series, sums),), dead_letters, _, tally = _parsed(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
+    parsed = _parsed(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
+    ((series, sums),), dead_letters, _, tally, latest = parsed
     assert series == ()
     assert list(sums) == [
         (25_764_131, DurationSum(20_000_000, 1)),
@@ -196,6 +199,7 @@ def test_the_challenge_events_are_summed_up_by_minute() -> None:
     ]
     assert dead_letters == []
     assert tally.accepted == 3
+    assert latest == 25_764_143 * 60 + 19
 
 
 @pytest.mark.clause("2.2")
@@ -320,7 +324,7 @@ def test_lines_are_taken_from_a_chunk_one_after_the_other(text: bytes) -> None:
 @pytest.mark.parametrize("data", [line()[:-5], line(), b" " * 100, b"x\ny"])
 def test_a_cut_chunk_is_one_dead_letter_whatever_it_holds(data: bytes) -> None:
     chunk = Chunk(data, (Origin(0, "events.json", 9),), LINE_TOO_LONG)
-    sums, (letter,), _, tally = _parsed(chunk, _NAME, ())
+    sums, (letter,), _, tally, _ = _parsed(chunk, _NAME, ())
     assert sums == []
     assert (letter.source, letter.offset, letter.errors) == ("events.json", 9, (LINE_TOO_LONG,))
     assert tally.counts() == vars(oracle.Counts(lines=1, rejected=1))
@@ -408,6 +412,8 @@ def test_each_line_is_in_time_or_late_or_from_the_future_or_rejected(
         {"broken": "json_invalid"}.get(fate, fate) for fate in fates if fate in ("broken", "future")
     ]
     assert parsed.tally.rejected["timestamp: future"] == fates.count("future")
+    seen = [time.seconds for time in times if time is not None and time.seconds <= 60 + 60 * ahead]
+    assert parsed.latest == max((day + each for each in seen), default=-1)
 
 
 @pytest.mark.clause("5.5")

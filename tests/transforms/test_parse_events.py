@@ -27,7 +27,6 @@ from pipeline import (
     MovingAverage,
     ParseEvents,
 )
-from pipeline.core.where import EVERY_EVENT
 from pipeline.parsing import chunks
 from pipeline.parsing.chunks import Origin, ParsedLines, parse_chunk
 from pipeline.transforms import parse_events
@@ -192,9 +191,9 @@ def test_no_thread_runs_ahead_of_what_has_been_handed_on(
             yield piece
 
     monkeypatch.setattr(chunks, "_PIECE_BYTES", 2**16)
-    monkeypatch.setattr(parse_events, "parse_chunk", parse_and_count)
+    monkeypatch.setattr(chunks, "parse_chunk", parse_and_count)
     blocks = [Chunk.of(b"7\n" * 2**15)] * 6
-    step = parse_events._ParseFn("translation_delivered", (), 600, 300, (), EVERY_EVENT)
+    step = parse_events._ParseFn(ParseEvents().parser())
     step.setup()
     step.start_bundle()
     for outputs in (*(step.process(block, _GLOBAL) for block in blocks), step.finish_bundle()):
