@@ -57,15 +57,13 @@ _LABELS: dict[str, tuple[str, str, str | None]] = {
     "id_label": ("Attribute that identifies a message", "TEXT", None),
     "allowed_lateness_seconds": ("Allowed lateness in seconds", "NUMBER", _NUMBER),
     "max_future_seconds": ("How far clocks may be ahead, in seconds", "NUMBER", _NUMBER),
+    "emit": ("When rows are written", "ENUM", None),
 }
 
 # Of the process that launches: no template has them.
 LEFT_OUT = {"input_topic", "summary_file", "detach", "verbose", "debug"}
 
 _KINDS = {"batch": WholeFiles.AS_JOB, "streaming": PubSubMessages.AS_JOB}
-# There is nothing to choose.
-_ONE_VALUE = ("streaming", "plan")
-
 _REQUIRED = {"input_file", "input_subscription", "window_size"}
 
 # Beam's own option, without which workers would start in an image that has no package in it.
@@ -122,9 +120,7 @@ def metadata(mode: str) -> dict[str, Any]:
     parameters = [
         _parameter(mode, option)
         for name, option in for_jobs.items()
-        if option.used_by.includes(_KINDS[mode])
-        and name not in LEFT_OUT
-        and (mode, name) != _ONE_VALUE
+        if option.used_by.includes(_KINDS[mode]) and name not in LEFT_OUT
     ]
     return {**_TEMPLATES[mode], "parameters": [_WORKER_IMAGE, *parameters]}
 

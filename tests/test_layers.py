@@ -25,20 +25,21 @@ _HOUSE = {
     ),
     "formats": ("row_format", "texts", "ndjson", "csv", "parquet"),
     "sources": (
-        *("progress", "source", "sections", "spooling", "whole_files"),
-        *("tail", "event_clock", "growing_files", "pubsub"),
+        *("progress", "sections", "whole_lines", "tail", "streams", "event_clock", "timed_tail"),
+        *("source", "spooling", "whole_files", "growing_files", "pubsub"),
     ),
     "sinks": (
         *("destinations", "sink", "sorting", "sorted_files", "results"),
         *("appended_lines", "hourly_files", "pubsub"),
     ),
+    "live": ("account", "following", "checkpoints", "memory", "following_step"),
     "runners": (
         *("staging", "service", "dataflow", "job_service"),
         *("child_process", "prism", "direct"),
     ),
     "cli": (
-        *("signals", "log", "settings", "options", "account", "status", "summary"),
-        *("batch", "streaming", "here", "job", "run"),
+        *("signals", "log", "settings", "options", "status", "summary"),
+        *("batch", "streaming", "unbounded", "here", "job", "run"),
     ),
 }
 _ORDER = [

@@ -1,10 +1,10 @@
 """Timelines: what arrives, where the watermark goes, and what the transforms answer."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import apache_beam as beam
@@ -21,6 +21,10 @@ from apache_beam.utils.timestamp import MAX_TIMESTAMP, Duration, Timestamp
 from pipeline import DeadLetter, MovingAverage, ParseEvents, Row
 from pipeline.core.events import EPOCH
 from pipeline.core.tally import Tally
+from pipeline.live.account import Account
+from pipeline.live.following import FollowedRows
+from pipeline.parsing.chunks import Chunk
+from pipeline.sources.timed_tail import TimedTail
 from pipeline.transforms.moving_average import Plan
 
 END = None
@@ -174,6 +178,94 @@ def play(
     result = pipeline.run()
     result.wait_until_finish()
     return _answer(_given.pop(run), len(steps), result)
+
+
+class _Script:
+    """A `TimedTail` that plays a timeline: each look finds one step."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = list(steps)
+        self._looks = 0
+        self._reached: float | None = None
+        self.is_complete = False
+
+    @property
+    def step(self) -> int:
+        """The number of the step that was found last."""
+        return self._looks - 1
+
+    def read(self) -> Iterator[Chunk]:
+        step = self._steps[self._looks]
+        self._looks += 1
+        if isinstance(step, Arrive):
+            watermark = 0 if self._reached is None else int(self._reached)
+            for each in step.lines:
+                yield Chunk.of(each)._replace(watermark=watermark)
+        elif step.to is END:
+            self.is_complete = True
+        else:
+            self._reached = (step.to - EPOCH).total_seconds()
+
+    def see(self, latest: int) -> None:
+        """Takes no notice: the timeline says where the watermark goes."""
+
+    def advance(self) -> float | None:
+        return self._reached
+
+    def finish(self) -> Iterator[Chunk]:
+        return iter(())
+
+    def state(self) -> tuple[int, float | None]:
+        return self._looks, self._reached
+
+    def restore(self, state: tuple[int, float | None]) -> None:
+        self._looks, self._reached = state
+
+
+def play_followed(
+    steps: Sequence[Step],
+    settings: Settings,
+    *,
+    is_final: bool = False,
+    starts_anew: Callable[[], bool] = lambda: False,
+) -> Answer:
+    """Runs a timeline by what follows files, without a runner.
+
+    Rows that are final come once, when no event can change them any more. `starts_anew` is asked
+    after each consistent turn whether another process goes on.
+    """
+    parser = ParseEvents(
+        group_by=settings.group_by,
+        allowed_lateness_seconds=settings.allowed_lateness,
+        measures=settings.measures,
+        where=settings.where,
+    ).parser()
+    rules = MovingAverage(
+        settings.window, max_gap_minutes=settings.max_gap, measures=settings.measures
+    ).live_rules(settings.allowed_lateness)
+    delay = settings.allowed_lateness if is_final else 0
+
+    def begin() -> tuple[_Script, Account, FollowedRows]:
+        script, account = _Script(steps), Account()
+        return script, account, FollowedRows(cast(TimedTail, script), parser, account, rules, delay)
+
+    answer = Answer([[] for _ in steps], [[] for _ in steps], [[] for _ in steps], Tally(), {}, {})
+    script, account, following = begin()
+    turns = following.turns()
+    while (turn := next(turns, None)) is not None:
+        for block in turn.rows:
+            answer.rows[script.step] += block
+        if turn.parsed is not None:
+            answer.late[script.step] += turn.parsed.late
+            answer.rejected[script.step] += turn.parsed.dead_letters
+        if turn.is_consistent and not script.is_complete and starts_anew():
+            state = following.state()
+            script, account, following = begin()
+            following.restore(state)
+            turns = following.turns()
+    answer.tally = account.tally
+    assert account.rows == len(answer.all_rows)
+    return answer
 
 
 def _answer(given: list[tuple[str, Any]], steps: int, result: Any) -> Answer:

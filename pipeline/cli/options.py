@@ -149,6 +149,7 @@ def settings_of(options: PipelineOptions) -> Settings:
         )
     _check_gap(given)
     _check_dates(given)
+    _check_plan(given)
     run = run_kind_of(kind, options)
     _refuse_unused(given, run)
     if kind.RUNNERS is not None and direct.name_of(options) not in kind.RUNNERS.names:
@@ -215,14 +216,21 @@ def _check_dates(given: Given) -> None:
         raise OptionError(f"--rows_from={first} is not before --rows_before={end}")
 
 
+def _check_plan(given: Given) -> None:
+    """Raises OptionError for what only the plan `rolling` can do."""
+    if given["plan"] == "windows":
+        if given["emit"] == "final":
+            raise OptionError("--emit=final is for --plan=rolling")
+        if given["state_dir"] is not None:
+            raise OptionError("--state_dir is for --plan=rolling")
+
+
 def _refuse_unused(given: Given, run: RunKind) -> None:
     """Raises OptionError for an option that is given and that this kind of run does not use."""
     for name, use in USED_BY.items():
         is_given = given[name] is not None and given[name] is not False
         if is_given and not use.includes(run):
             raise OptionError(f"--{name} is for {use.name}, not for {run.name}")
-    if given["summary_file"] and not run.is_bounded and given["stop_after_idle_seconds"] is None:
-        raise OptionError("--summary_file is for a run that ends: say --stop_after_idle_seconds")
 
 
 def _check_paths(given: Given, source: Source) -> None:

@@ -43,7 +43,7 @@ from pipeline.sinks.sink import Sink
 from pipeline.sinks.sorted_files import DEFAULT_MAX_ROWS
 from pipeline.sources import Source
 from pipeline.sources.whole_files import INPUT_FILE
-from pipeline.transforms.moving_average import DEFAULT_SHARDS, MovingAverage, Plan
+from pipeline.transforms.moving_average import DEFAULT_SHARDS, Emit, MovingAverage, Plan
 from pipeline.transforms.parse_events import ParseEvents, check_group_by
 
 # From the first timestamp that is valid to the last.
@@ -88,6 +88,7 @@ class Settings:
     max_rows: int = DEFAULT_MAX_ROWS
     allowed_lateness_seconds: int = 600
     max_future_seconds: int = 300
+    emit: Emit = "early"
 
     def parse_events(self) -> ParseEvents:
         """The transform that parses the lines."""
@@ -112,6 +113,7 @@ class Settings:
             self.rows_from,
             self.rows_before,
             shards,
+            self.emit,
         )
 
     def sorted_format(self) -> RowFormat:
@@ -124,7 +126,9 @@ class Settings:
 
     def _shape(self) -> RowShape:
         measures = measures_named(self.measures)
-        return RowShape(self.group_by, measures, len(self.window_minutes) > 1, self.empty_value)
+        has_window_size = len(self.window_minutes) > 1
+        has_revision = self.emit == "early"
+        return RowShape(self.group_by, measures, has_window_size, has_revision, self.empty_value)
 
 
 def parse_window_size(text: str) -> tuple[int, ...]:
@@ -315,6 +319,14 @@ LATENESS = OptionGroup(
             metavar="SECONDS",
             parse=whole_number(0, MAX_SECONDS),
             default_text="300",
+        ),
+        Option(
+            "emit",
+            "`early`: a row when its minute is over, and again when late events change it; "
+            "`final`: each row once, without a revision, when the allowed lateness is over, too",
+            UNBOUNDED,
+            choices=("early", "final"),
+            default_text="early",
         ),
     ),
 )

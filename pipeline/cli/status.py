@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
-from pipeline.cli.account import Account
+from pipeline.live.account import Account
 
 _ON_TERMINAL_SECONDS = 1
 _IN_LOG_SECONDS = 60

@@ -8,14 +8,16 @@ from datetime import timedelta
 from typing import cast
 
 import apache_beam as beam
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import GlobalWindows, TimestampedValue
 
-from pipeline.cli.account import Account
 from pipeline.cli.settings import Settings
 from pipeline.core.errors import one_line
 from pipeline.core.events import EPOCH, DeadLetter
 from pipeline.core.rows import Row
 from pipeline.core.tally import SAMPLE_SIZE, Tally
+from pipeline.live.account import Account
+from pipeline.live.following_step import Followed
+from pipeline.sinks.appended_lines import AppendedLines
 from pipeline.sinks.sink import RowCounters, Sink, StreamSink
 from pipeline.transforms.in_process import Few
 from pipeline.transforms.moving_average import DEFAULT_SHARDS
@@ -38,24 +40,45 @@ def average_live(chunks: beam.PCollection, settings: Settings, account: str | No
     # In this process one worker does all: each shard more would only cost time.
     shards = DEFAULT_SHARDS if account is None else 1
     parsed = chunks | "ParseEvents" >> settings.parse_events()
+    _average(parsed.sums, settings, shards, account)
+    _write_letters(parsed.rejected, parsed.late, settings)
+    if account is not None:
+        _ = parsed.tally | "Account" >> beam.Map(_account_for, account)
+
+
+def average_followed(followed: Followed, settings: Settings, account: str) -> None:
+    """Adds all steps after following to a pipeline of this process; the rest as `average_live`."""
+    if settings.plan == "rolling":
+        sink = cast("AppendedLines", settings.rows)
+        _ = followed.rows | "WriteRows" >> sink.write_blocks(settings.line_format())
+    else:
+        sums = followed.sums | "AllowLateness" >> beam.WindowInto(
+            GlobalWindows(), allowed_lateness=settings.allowed_lateness_seconds
+        )
+        _average(sums, settings, 1, account)
+    _write_letters(followed.rejected, followed.late, settings)
+
+
+def _average(sums: beam.PCollection, settings: Settings, shards: int, account: str | None) -> None:
     count_rows = beam.ParDo(_CountRowFn(settings.empty_value == "skip", account))
     _ = (
-        parsed
+        sums
         | "MovingAverage" >> settings.moving_average(shards)
         | "CountRows" >> count_rows.with_output_types(Row)
         | "WriteRows" >> _stream(settings.rows).write_rows(settings.line_format())
     )
+
+
+def _write_letters(rejected: beam.PCollection, late: beam.PCollection, settings: Settings) -> None:
     for kind, letters, sink in (
-        ("Rejected", parsed.rejected, settings.rejected),
-        ("Late", parsed.late, settings.late),
+        ("Rejected", rejected, settings.rejected),
+        ("Late", late, settings.late),
     ):
         if sink is None:
             _ = letters | f"Show{kind}" >> beam.ParDo(_ShowFirstFn(kind.lower()))
         else:
             lines = letters | f"Format{kind}" >> beam.Map(_line).with_output_types(bytes)
             _ = lines | f"Write{kind}" >> _stream(sink).write_lines()
-    if account is not None:
-        _ = parsed.tally | "Account" >> beam.Map(_account_for, account)
 
 
 def stream_sinks(settings: Settings) -> list[StreamSink]:
@@ -83,7 +106,7 @@ class _CountRowFn(beam.DoFn):
         date = (row.date - EPOCH) // _MINUTE
         self._counters.add(1, date, date)
         if self._account is not None:
-            Account.find(self._account).add_row(row)
+            Account.find(self._account).add_rows(1, date, date)
         yield TimestampedValue(row, (row.date - EPOCH).total_seconds())
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
@@ -13,6 +14,7 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from pipeline.core.errors import one_line
 from pipeline.core.rows import date_texts
 from pipeline.core.tally import Tally
+from pipeline.live.account import Account
 from pipeline.sinks.sink import RowCounters
 from pipeline.transforms.accounting import OTHER_EVENTS, REASONS
 from pipeline.transforms.moving_average import MovingAverage
@@ -49,9 +51,7 @@ class Summary:
         `late` is None for bounded input.
         """
         found = metrics.query(MetricsFilter())
-        counters: dict[tuple[str, str], int] = Counter()
-        for each in found["counters"]:
-            counters[each.key.metric.namespace, each.key.metric.name] += each.result or 0
+        counters = _counters(found["counters"])
 
         def count(transform: type, name: str) -> int:
             return counters[_namespace(transform), name]
@@ -74,6 +74,26 @@ class Summary:
             names=counts(OTHER_EVENTS),
             reasons=counts(REASONS),
             late=count(ParseEvents, "late") if is_live else None,
+        )
+
+    @classmethod
+    def of_account(
+        cls, account: Account, seconds: float, metrics: MetricResults | None = None
+    ) -> Summary:
+        """The summary of a run that follows; `metrics` count series that the account does not."""
+        tally = account.tally
+        found = [] if metrics is None else metrics.query(MetricsFilter())["counters"]
+        others = _counters(found)[_namespace(EmptyRows), "series"]
+        return cls(
+            **tally.counts(),
+            rows=account.rows,
+            series=account.series + others,
+            first_row=_date_text(account.first_date),
+            last_row=_date_text(account.last_date),
+            seconds=round(seconds, 3),
+            names=tally.other_events,
+            reasons=tally.rejected,
+            late=tally.late,
         )
 
     @property
@@ -109,6 +129,14 @@ def _most_frequent(title: str, counts: Counter[str], number: int) -> Iterator[st
     if counts:
         most = (f"{one_line(name)} ({count:,})" for name, count in counts.most_common(number))
         yield f"  {title}: {', '.join(most)}"
+
+
+def _counters(found: Iterable[Any]) -> Counter[tuple[str, str]]:
+    """The counters by namespace and name."""
+    counters: Counter[tuple[str, str]] = Counter()
+    for each in found:
+        counters[each.key.metric.namespace, each.key.metric.name] += each.result or 0
+    return counters
 
 
 def _date_text(minute: int | None) -> str | None:

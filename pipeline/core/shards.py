@@ -100,6 +100,13 @@ class RevisedRows:
     def __len__(self) -> int:
         return len(self.dates)
 
+    def without_empty(self) -> RevisedRows:
+        """The rows whose windows have deliveries."""
+        full = self.counts > 0
+        values = {name: column[full] for name, column in self.values.items()}
+        columns = self.codes[full], self.dates[full], self.counts[full]
+        return RevisedRows(self.names, self.window_minutes, *columns, values, self.revisions[full])
+
     def __iter__(self) -> Iterator[Row]:
         columns = [column.tolist() for column in self.values.values()]
         for code, minute, count, revision, *values in zip(
@@ -315,22 +322,44 @@ class Shard:
 
     def end(self) -> list[RevisedRows]:
         """Gives the rows that are left when the input has ended."""
+        return self._go_on(None, self.end_date, self._confirmed)
+
+    @property
+    def end_date(self) -> int:
+        """The last date of all rows if the input ends now."""
         longest = max(each.window_minutes for each in self._rules.rows)
-        last = int(self._known().max(initial=NEVER))
-        return self._go_on(None, max(self.reached, last + longest), self._confirmed)
+        return max(self.reached, int(self._known().max(initial=NEVER)) + longest)
+
+    def advance_in_parts(self, date: int, max_rows: int) -> Iterator[list[RevisedRows]]:
+        """The same as `advance`, in parts of about `max_rows` rows."""
+        while self.reached < date:
+            following = date if self.is_empty else self.next_date()
+            yield self.advance(min(date, max(following, self.reached + self._minutes(max_rows))))
+
+    def confirm_in_parts(self, max_rows: int) -> Iterator[list[RevisedRows]]:
+        """The same as `confirm` up to where time is, in parts of about `max_rows` rows."""
+        while len(unconfirmed := self._unconfirmed()):
+            yield self.confirm(int(unconfirmed.min()) + self._minutes(max_rows))
+        self.confirm(self.reached)
+
+    def _minutes(self, max_rows: int) -> int:
+        """In how many minutes there are so many rows."""
+        return max(max_rows // (max(len(self._codes), 1) * len(self._rules.rows)), 1)
 
     @property
     def needs_confirmation(self) -> bool:
         """Whether time has reached rows of a silence that have not been given."""
+        return len(self._unconfirmed()) > 0
+
+    def _unconfirmed(self) -> Int64s:
+        """The dates up to which rows were given, where there are more of a silence by now."""
         last = self._last_over()
-        return any(
-            bool(np.any((last > NEVER) & (done < np.minimum(self.reached, last + silence))))
-            for done, silence in zip(
-                self._all_done(self._known(), self.reached, self._confirmed),
-                map(_longest_silence, self._rules.rows),
-                strict=True,
-            )
-        )
+        done = self._all_done(self._known(), self.reached, self._confirmed)
+        parts = [
+            each[(last > NEVER) & (each < np.minimum(self.reached, last + silence))]
+            for each, silence in zip(done, map(_longest_silence, self._rules.rows), strict=True)
+        ]
+        return np.concatenate(parts)
 
     def next_date(self) -> int:
         """The next date at which something is to be done; not of an empty shard."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pipeline.core.measures import Measure, measures_named
 from pipeline.core.rows import EmptyValue, Row, SortedRows
+from pipeline.core.shards import RevisedRows
 
 Write = Callable[[bytes], int]
 
@@ -21,12 +22,14 @@ class RowShape:
         group_by: the fields that the values of a series belong to.
         measures: by name, in the order of their keys.
         has_window_size: whether rows tell the size of their windows: there are several.
+        has_revision: whether rows of unbounded input tell how often they were given before.
         empty_value: what stands for the value of an empty window.
     """
 
     group_by: tuple[str, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=lambda: measures_named(["mean"]))
     has_window_size: bool = False
+    has_revision: bool = True
     empty_value: EmptyValue = "0"
 
     def keys(self) -> list[str]:
@@ -53,3 +56,6 @@ class LineFormat(RowFormat, Protocol):
 
     def revised_line(self, row: Row) -> bytes:
         """A row with its revision, as a line without its end."""
+
+    def revised_lines(self, rows: RevisedRows) -> bytes:
+        """At least one row, each as by `revised_line`; without the last line's end."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,7 +16,7 @@ import apache_beam as beam
 
 from pipeline.core.errors import OptionError
 from pipeline.core.options import UNBOUNDED_HERE, Given, Option, RunKind, chosen, whole_number
-from pipeline.formats import DEFAULT_FORMAT, format_of
+from pipeline.formats import DEFAULT_FORMAT, LineFormat, format_of
 from pipeline.parsing.timeliness import MAX_SECONDS
 from pipeline.sinks.destinations import Destination
 from pipeline.sinks.sink import LATE_FILE, OUTPUT_FILE, REJECTED_FILE, Contents, LineSink
@@ -84,10 +86,24 @@ class AppendedLines(LineSink):
     def write_lines(self) -> beam.PTransform:
         return AppendLines(self.path, self.retry_seconds)
 
+    def write_blocks(self, row_format: LineFormat) -> beam.PTransform:
+        """The transform that takes `RevisedRows`."""
+        return _AppendRows(row_format, self.write_lines())
+
+
+@dataclass(eq=False)
+class _AppendRows(beam.PTransform):
+    format: LineFormat
+    append_lines: beam.PTransform
+
+    def expand(self, rows: beam.PCollection) -> beam.PCollection:
+        lines = rows | "Format" >> beam.Map(self.format.revised_lines).with_output_types(bytes)
+        return lines | "Write" >> self.append_lines
+
 
 @dataclass(eq=False)
 class AppendLines(beam.PTransform):
-    """Appends its elements (`bytes`, each a line without its end) to a file.
+    """Appends its elements (`bytes`, each one line or several, without the last end) to a file.
 
     A bundle's lines are in the file when the bundle is done. Lines never interleave.
 
@@ -119,30 +135,86 @@ class _AppendFn(beam.DoFn):
         self._lines += line, b"\n"
 
     def finish_bundle(self) -> None:
-        if self._lines:
-            append(self._path, b"".join(self._lines), self._retry_seconds)
+        lines = b"".join(self._lines)
+        if held := _held.get(self._path):
+            held.add(lines)
+        elif lines:
+            append(self._path, lines, self._retry_seconds)
 
 
-def append(path: str, data: bytes, retry_seconds: int = 0) -> None:
+class HeldLines:
+    """Lines that are kept back from their file until they are taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: list[bytes] = []
+        self.size = 0
+        self.number = 0
+
+    def add(self, lines: bytes) -> None:
+        """Keeps some more whole lines."""
+        with self._lock:
+            self._parts.append(lines)
+            self.size += len(lines)
+            self.number += lines.count(b"\n")
+
+    def take(self) -> bytes:
+        """Gives the lines that are kept; `number` counts on."""
+        with self._lock:
+            lines = b"".join(self._parts)
+            self._parts, self.size = [], 0
+            return lines
+
+
+_held: dict[str, HeldLines] = {}
+
+
+@contextlib.contextmanager
+def holding(paths: Iterable[str]) -> Iterator[Mapping[str, HeldLines]]:
+    """Makes `AppendLines` of this process keep back the lines of some files during the body."""
+    held = {path: HeldLines() for path in paths}
+    _held.update(held)
+    try:
+        yield held
+    finally:
+        for path in held:
+            del _held[path]
+
+
+def append(path: str, data: bytes, retry_seconds: int = 0, is_synced: bool = False) -> None:
     """Appends whole lines to a file, or writes them to standard output or a pipe.
 
     A file that cannot be written is tried again for `retry_seconds`, with one warning. A pipe is
-    not tried again: what was written to it cannot be taken back.
+    not tried again: what was written to it cannot be taken back. If `is_synced` the lines are on
+    the disk when it returns.
 
     Raises:
         OutputError: it cannot be written; a file is left as it was.
         BrokenPipeError: the reader has gone.
+    """
+
+    def write() -> None:
+        # Several bundles run at the same time.
+        with _writing:
+            _append(path, data, is_synced)
+
+    retried(path, retry_seconds, write)
+
+
+def retried(path: str, retry_seconds: int, write: Callable[[], None]) -> None:
+    """Calls `write` until it raises no `NotWrittenError`, for a time, with one warning.
+
+    Raises:
+        OutputError: the last reason.
     """
     deadline = time.monotonic() + retry_seconds
     pause = _FIRST_PAUSE_SECONDS
     with files.writing(path):
         while True:
             try:
-                # Several bundles run at the same time.
-                with _writing:
-                    _append(path, data)
+                write()
                 return
-            except _NotWrittenError as error:
+            except NotWrittenError as error:
                 if time.monotonic() >= deadline:
                     raise error.reason from None
                 if pause == _FIRST_PAUSE_SECONDS:
@@ -154,7 +226,7 @@ def append(path: str, data: bytes, retry_seconds: int = 0) -> None:
             pause = min(2 * pause, _LAST_PAUSE_SECONDS)
 
 
-class _NotWrittenError(Exception):
+class NotWrittenError(Exception):
     """Nothing was written, for a reason."""
 
     def __init__(self, reason: OSError) -> None:
@@ -162,19 +234,19 @@ class _NotWrittenError(Exception):
         self.reason = reason
 
 
-def _append(path: str, data: bytes) -> None:
+def _append(path: str, data: bytes, is_synced: bool) -> None:
     try:
         descriptor = _open(path)
     except OSError as error:
-        raise _NotWrittenError(error) from error
+        raise NotWrittenError(error) from error
     try:
-        _write_whole(descriptor, data)
+        _write_whole(descriptor, data, is_synced)
     finally:
         if path not in _kept and _own_descriptor(path) is None:
             os.close(descriptor)
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
+def _write_whole(descriptor: int, data: bytes, is_synced: bool) -> None:
     status = os.fstat(descriptor)
     is_file = stat.S_ISREG(status.st_mode)
     position = os.lseek(descriptor, 0, os.SEEK_CUR) if is_file else 0
@@ -183,13 +255,15 @@ def _write_whole(descriptor: int, data: bytes) -> None:
         # A pipe may take less than all at a time.
         while left:
             left = left[os.write(descriptor, left) :]
+        if is_synced:
+            os.fsync(descriptor)
     except OSError as error:
         if not is_file:
             raise
         os.ftruncate(descriptor, status.st_size)
         # Standard output may not be in append mode: the next write would leave a hole.
         os.lseek(descriptor, position, os.SEEK_SET)
-        raise _NotWrittenError(error) from error
+        raise NotWrittenError(error) from error
 
 
 def _own_descriptor(path: str) -> int | None:

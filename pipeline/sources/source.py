@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import ClassVar, NamedTuple, Protocol
 
 import apache_beam as beam
 
 from pipeline.core.options import Given, Option, RunKind
+from pipeline.sources.timed_tail import TimedTail
 
 
 class Runners(NamedTuple):
@@ -30,15 +30,13 @@ class Opened:
     """A source that is ready to be read in this process.
 
     Attributes:
-        read: the transform that takes a pipeline and gives `Chunk`s.
+        lines: the transform that takes a pipeline and gives `Chunk`s; or what only this process can
+            read, as it knows how far event time is.
         sizes: the files that there are already, by path, in bytes.
-        watermark: gives how far event time is, None before that is known; None for a source that
-            cannot tell.
     """
 
-    read: beam.PTransform
+    lines: beam.PTransform | TimedTail
     sizes: Mapping[str, int] = field(default_factory=dict)
-    watermark: Callable[[], datetime | None] | None = None
 
 
 class Source(Protocol):

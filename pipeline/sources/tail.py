@@ -1,30 +1,24 @@
-"""Growing files: their new content in whole lines, as `tail -F` shows it.
-
-Nothing is kept when the process ends: a new run reads from the beginning.
-"""
+"""Growing files: their new content in whole lines, as `tail -F` shows it."""
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pipeline.core.errors import InputError
-from pipeline.core.events import LINE_TOO_LONG
-from pipeline.parsing.chunks import Chunk, Origin
-from pipeline.sources.sections import (
-    BYTE_ORDER_MARK,
-    CUT_LINE_BYTES,
-    MAX_LINE_BYTES,
-)
+from pipeline.parsing.chunks import Chunk
+from pipeline.sources.whole_lines import WholeLines
 from pipeline.storage import compression, files
 
 _logger = logging.getLogger(__name__)
 
-_READ_BYTES = 2**20
+_READ_BYTES = 2**22
 # By then a writer has reopened a file that was renamed.
 _ROTATED_SECONDS = 10
 # A process may open 256 files on macOS, and Beam's connections need some dozens.
@@ -73,6 +67,35 @@ class Tail:
         self._look()
         return [file.path for file in self._files.values()]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more can come: of files nobody knows that."""
+        return False
+
+    def state(self) -> list[dict[str, Any]]:
+        """How far the files are read, at any chunk that was given: plain data for `restore`."""
+        return [file.state() for file in self._files.values()]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Goes on where another process has been, instead of `look`.
+
+        A file is the same if it holds what was read last, where it was read: under its name or,
+        renamed, in its folder, or copied back. One that was truncated is read from its beginning.
+
+        Raises:
+            InputError: a file is gone, so what was not yet read of it may be lost.
+        """
+        self._look()
+        for each in state:
+            file = _found(each)
+            if file is None:
+                raise InputError(
+                    f"{each['path']}: is gone, and may not have been read to its end: put it back, "
+                    "or begin anew with another --state_dir"
+                )
+            file.seen_at = self._clock()
+            self._files[file.identity] = file
+
     def poll(self) -> Iterator[Chunk]:
         """Reads what is new in all files, to their ends."""
         named = self._look()
@@ -91,15 +114,14 @@ class Tail:
             if identity in named:
                 file.seen_at = self._clock()
             elif self._clock() - file.seen_at >= _ROTATED_SECONDS:
-                yield from file.finish()
                 del self._files[identity]
                 self._open.pop(file, None)
+                yield from file.finish()
 
     def finish(self) -> Iterator[Chunk]:
         """Yields the last lines that have no line end, and closes the files."""
         for file in self._files.values():
             yield from file.finish()
-        self._files.clear()
 
     def _look(self) -> set[_Identity]:
         """Adds the files that have appeared; returns the identities of those with a name."""
@@ -172,6 +194,27 @@ def _identity(status: os.stat_result) -> _Identity:
     return status.st_dev, status.st_ino
 
 
+def _found(state: Mapping[str, Any]) -> _File | None:
+    """The file that was read before, as far as it was read; None if it is gone."""
+    path, inode = state["path"], state["inode"]
+    file = _File.at(path)
+    is_same = file is not None and file.identity[1] == inode
+    if file is not None and is_same and file.restore(state):
+        return file
+    for other in _paths_of_inode(os.path.dirname(path), inode):
+        renamed = _File.at(other)
+        if renamed is not None and renamed.restore(state):
+            return renamed
+    # Copied back; or truncated, which changes neither the name nor the inode.
+    return file if file is not None and (file.restore(state) or is_same) else None
+
+
+def _paths_of_inode(folder: str, inode: int) -> Iterator[str]:
+    """The files of a folder that have an inode; a device may have another number by now."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder or ".") as entries:
+        yield from (os.path.join(folder, entry.name) for entry in entries if entry.inode() == inode)
+
+
 class _File:
     """A file, the position up to which it is read, and the beginning of its unfinished last line.
 
@@ -179,6 +222,7 @@ class _File:
 
     Attributes:
         path: its last known path; its lines bear the path at which reading began.
+        identity: what tells it from the other files that exist.
         seen_at: when a pattern last matched it.
         has_grown: whether it had new content at the last look.
     """
@@ -187,18 +231,23 @@ class _File:
         self.path = path
         self.seen_at = seen_at
         self.has_grown = False
-        self._identity = identity
+        self.identity = identity
         self._descriptor: int | None = None
         self._state: tuple[int, int] | None = None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._source = self.path
         self._offset = 0
         self._before_offset = b""
-        self._line = b""
-        self._line_offset = 0
-        self._skips_line = False
+        self._lines = WholeLines(self.path)
+
+    @classmethod
+    def at(cls, path: str) -> _File | None:
+        """The file at a path, if it is one that can be followed."""
+        try:
+            return None if _why_not(path) else cls(path, _identity(os.stat(path)), 0)
+        except OSError:
+            return None
 
     @property
     def is_open(self) -> bool:
@@ -213,13 +262,9 @@ class _File:
         """Looks in its folder for its new name, if the file is closed."""
         if self.is_open:
             return
-        _, number = self._identity
-        folder = os.path.dirname(self.path) or "."
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                status = entry.stat(follow_symlinks=False) if entry.inode() == number else None
-                if status is not None and _identity(status) == self._identity:
-                    self.path = os.path.join(folder, entry.name)
+        for path in _paths_of_inode(os.path.dirname(self.path), self.identity[1]):
+            if _identity(os.lstat(path)) == self.identity:
+                self.path = path
 
     def read(self) -> Iterator[Chunk]:
         """Reads to the present end of the file, which may never stop growing.
@@ -233,34 +278,60 @@ class _File:
         except FileNotFoundError:
             return
         state = status.st_size, status.st_mtime_ns
-        if _identity(status) != self._identity or state == self._state:
+        if _identity(status) != self.identity or state == self._state:
             return
         descriptor = self._open()
         if status.st_size < self._offset or not self._goes_on(descriptor):
-            if self._line:
-                yield from self._whole_lines(self._line)
+            unended = self._lines.finish()
             self._begin_anew()
+            yield from unended
         while left := max(status.st_size - self._offset, 0):
             data = os.pread(descriptor, min(left, _READ_BYTES), self._offset)
             if not data:
                 break
             self._offset += len(data)
             self._before_offset = (self._before_offset + data)[-_REMEMBERED_BYTES:]
-            yield from self._take(data)
+            yield from self._lines.take(data)
         self._state = state
         self.has_grown = True
 
     def finish(self) -> Iterator[Chunk]:
         """Gives the last line, if it has no end, and closes the file."""
         self.close()
-        if self._line:
-            yield from self._whole_lines(self._line)
+        yield from self._lines.finish()
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {
+            "path": self.path,
+            "inode": self.identity[1],
+            "offset": self._offset,
+            "before": self._before_offset.hex(),
+            "lines": self._lines.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Takes the state if the file goes on from there; tells whether it does."""
+        before = bytes.fromhex(state["before"])
+        offset = state["offset"]
+        if not before and state["inode"] != self.identity[1]:
+            return False
+        try:
+            with open(self.path, "rb") as stream:
+                stream.seek(offset - len(before))
+                if stream.read(len(before)) != before:
+                    return False
+        except OSError:
+            return False
+        self._offset, self._before_offset = offset, before
+        self._lines = WholeLines.restored(state["lines"])
+        return True
 
     def _open(self) -> int:
         if self._descriptor is None:
             # Without waiting, in case a pipe has the name by now.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-            if _identity(os.fstat(descriptor)) != self._identity:
+            if _identity(os.fstat(descriptor)) != self.identity:
                 os.close(descriptor)
                 raise FileNotFoundError(0, "was renamed just now")
             self._descriptor = descriptor
@@ -270,25 +341,3 @@ class _File:
         """Whether the bytes that were read last are still there."""
         size = len(self._before_offset)
         return os.pread(descriptor, size, self._offset - size) == self._before_offset
-
-    def _take(self, data: bytes) -> Iterator[Chunk]:
-        if self._skips_line:
-            end = data.find(b"\n") + 1
-            self._line_offset += end or len(data)
-            self._skips_line = not end
-            data = data[end:] if end else b""
-        lines, newline, self._line = (self._line + data).rpartition(b"\n")
-        if newline:
-            yield from self._whole_lines(lines + newline)
-        if len(self._line) > MAX_LINE_BYTES:
-            beginning, size = self._line[:CUT_LINE_BYTES], len(self._line)
-            yield Chunk(beginning, (Origin(0, self._source, self._line_offset),), LINE_TOO_LONG)
-            self._line, self._line_offset, self._skips_line = b"", self._line_offset + size, True
-
-    def _whole_lines(self, lines: bytes) -> Iterator[Chunk]:
-        offset = self._line_offset
-        self._line_offset += len(lines)
-        if offset == 0 and lines.startswith(BYTE_ORDER_MARK):
-            offset = len(BYTE_ORDER_MARK)
-            lines = lines[offset:]
-        yield Chunk(lines, (Origin(0, self._source, offset),))

@@ -158,11 +158,21 @@ def _is_folder_of_descriptors(folder: str) -> bool:
 
 def is_stream(path: str) -> bool:
     """Whether a path leads to a device, pipe or socket rather than to a file or folder."""
+    mode = _mode(path)
+    return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_pipe(path: str) -> bool:
+    """Whether a path leads to a pipe, named or not."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISFIFO(mode)
+
+
+def _mode(path: str) -> int | None:
     try:
-        mode = os.stat(path).st_mode
+        return os.stat(path).st_mode
     except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+        return None
 
 
 def identity(path: str) -> str:
@@ -227,6 +237,15 @@ def writing(path: str) -> Iterator[None]:
         if is_local(path) and not isinstance(error, OSError):
             raise
         raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def sync_folder(path: str) -> None:
+    """Sees that the names in a folder of this machine are on the disk."""
+    descriptor = os.open(path or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def create(path: str) -> BinaryIO:

@@ -44,6 +44,7 @@ from pipeline.transforms.revisions import DatedWindow, EmptyRows, Revise
 from pipeline.transforms.rolling_rows import RollingRows
 
 Plan = Literal["rolling", "windows"]
+Emit = Literal["early", "final"]
 
 DEFAULT_SHARDS = 8
 
@@ -100,6 +101,9 @@ class MovingAverage(beam.PTransform):
         measures: what a row says, by name; `ParseEvents` must be told of them, too.
         shards: of unbounded sums, by the plan `"rolling"`: so many keys the series are spread over.
             A key is worked on by one worker at a time, and each of them costs time.
+        emit: of unbounded sums: `"early"`, the default, as above; or `"final"`: each row once, when
+            the watermark has passed its date and the allowed lateness, so that no event can change
+            it. Only by the plan `"rolling"`.
 
     Raises:
         ValueError: an argument is out of its range, or makes no sense for unbounded sums; when the
@@ -121,9 +125,12 @@ class MovingAverage(beam.PTransform):
     rows_from: int | None = None
     rows_before: int | None = None
     shards: int = DEFAULT_SHARDS
+    emit: Emit = "early"
 
     def __post_init__(self) -> None:
         self.blocks()
+        if self.emit not in ("early", "final"):
+            raise ValueError(f"emit is 'early' or 'final', not {self.emit!r}")
         if self.shards < 1:
             raise ValueError(f"shards is a number from 1 on, not {self.shards!r}")
 
@@ -148,16 +155,25 @@ class MovingAverage(beam.PTransform):
             raise ValueError("until makes no sense for unbounded sums: they have no last row")
         if self.rows_from is not None or self.rows_before is not None:
             raise ValueError("a range of dates makes no sense for unbounded sums")
-        rows = self._rows("drain", max(_DAY_MINUTES, *self._sizes()))
         if self.plan == "windows":
-            return sums | "Live" >> LiveRows(rows)
-        lateness = _lateness_seconds(sums)
-        rules = ShardRules(rows, -(-lateness // _MINUTE_SECONDS))
+            if self.emit == "final":
+                raise ValueError("emit='final' is for the plan 'rolling'")
+            return sums | "Live" >> LiveRows(self._live_rows())
+        lateness = int(sums.windowing.allowed_lateness.micros // 1_000_000)
+        delay_seconds = lateness if self.emit == "final" else 0
         return (
             sums
-            | "Live" >> RollingRows(rules, self.shards)
+            | "Live" >> RollingRows(self.live_rules(lateness), self.shards, delay_seconds)
             | "Rows" >> beam.FlatMap(lambda block: block).with_output_types(Row)
         )
+
+    def live_rules(self, allowed_lateness_seconds: int) -> ShardRules:
+        """Which rows there are of unbounded input."""
+        retention = allowed_lateness_seconds + _IN_FLIGHT_SECONDS
+        return ShardRules(self._live_rows(), -(-retention // _MINUTE_SECONDS))
+
+    def _live_rows(self) -> list[RowRules]:
+        return self._rows("drain", max(_DAY_MINUTES, *self._sizes()))
 
     def _sizes(self) -> list[int]:
         asked = self.window_minutes

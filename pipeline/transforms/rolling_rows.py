@@ -31,13 +31,20 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.core.durations import MinuteSums
 from pipeline.core.exact import Exact
 from pipeline.core.rows import Series
-from pipeline.core.shards import NEVER, RevisedRows, Shard, ShardBook, ShardRules, ShardSums
+from pipeline.core.shards import (
+    NEVER,
+    RevisedRows,
+    Shard,
+    ShardBook,
+    ShardCounts,
+    ShardRules,
+    ShardSums,
+)
 from pipeline.transforms.coders import ColumnsCoder, JsonCoder
 from pipeline.transforms.in_process import Few
 from pipeline.transforms.parse_events import MinuteSumsCoder
 
 _MINUTE_SECONDS = 60
-_MICROS_PER_MINUTE = 60_000_000
 
 _LONGEST_STRIDE = 1024
 """Minutes at most that are leapt over at a time when the watermark leaps."""
@@ -46,7 +53,7 @@ _MAX_WAITING = 64
 _MIN_STORED = 2**14
 """Fewer sums are not worth being rewritten because most are old."""
 _MAX_REMEMBERED_BYTES = 2**28
-_MAX_WARNINGS = 5
+MAX_WARNINGS = 5
 
 _logger = logging.getLogger(__name__)
 
@@ -176,14 +183,17 @@ class RollingRows(beam.PTransform):
     Args:
         rules: which rows there are.
         shards: the number of keys that the series are spread over.
+        delay_seconds: how long after the watermark has reached it the row of a date is given. With
+            the allowed lateness no event comes later, and there are no revisions.
     """
 
     rules: ShardRules
     shards: int
+    delay_seconds: int = 0
 
     def expand(self, sums: beam.PCollection) -> beam.PCollection:
         shard = beam.ParDo(_ShardFn(self.shards)).with_output_types(tuple[int, ShardSums])
-        roll = beam.ParDo(_RollFn(self.rules)).with_output_types(RevisedRows)
+        roll = beam.ParDo(_RollFn(self.rules, self.delay_seconds)).with_output_types(RevisedRows)
         return sums | "Shard" >> shard | "Roll" >> roll
 
 
@@ -246,12 +256,13 @@ class _RollFn(beam.DoFn):
 
     _remembered: ClassVar = _Remembered(_MAX_REMEMBERED_BYTES)
 
-    def __init__(self, rules: ShardRules) -> None:
+    def __init__(self, rules: ShardRules, delay_seconds: int = 0) -> None:
         self._rules = rules
+        self._delay_seconds = delay_seconds
         self._series = Metrics.counter(RollingRows, "series")
         self._gaps = Metrics.counter(RollingRows, "gaps")
         self._overdue = Metrics.counter(RollingRows, "overdue")
-        self._few = Few(_MAX_WARNINGS)
+        self._few = Few(MAX_WARNINGS)
 
     def process(
         self,
@@ -273,7 +284,7 @@ class _RollFn(beam.DoFn):
         waiting.add(table)
         date = max(table.first_minute + 1, now.reached)
         if now.near == NEVER or date < now.near:
-            near.set(_timestamp(date))
+            near.set(self._timestamp(date))
             now = now._replace(near=date)
         now = now._replace(waiting=now.waiting + 1)
         if now.waiting < _MAX_WAITING:
@@ -301,7 +312,7 @@ class _RollFn(beam.DoFn):
         if now is not None:
             now = now._replace(near=NEVER, stride=max(now.stride // 2, 2))
             cells = _Cells(clock, waiting, book, sums, near, far, confirm, end)
-            yield from self._advance(_minute(fired), now, cells)
+            yield from self._advance(self._date(fired), now, cells)
 
     @on_timer(FAR)
     def leap(
@@ -321,7 +332,7 @@ class _RollFn(beam.DoFn):
             # NEAR, which fired before, has halved it.
             now = now._replace(far=NEVER, stride=min(now.stride * 4, _LONGEST_STRIDE))
             cells = _Cells(clock, waiting, book, sums, near, far, confirm, end)
-            yield from self._advance(_minute(fired), now, cells)
+            yield from self._advance(self._date(fired), now, cells)
 
     @on_timer(CONFIRM)
     def go_on(
@@ -341,7 +352,7 @@ class _RollFn(beam.DoFn):
             cells = _Cells(clock, waiting, book, sums, near, far, confirm, end)
             shard, now, rows = self._take(now, cells)
             yield from rows
-            yield from shard.confirm(_minute(fired))
+            yield from shard.confirm(self._date(fired))
             self._store(shard, now, cells)
 
     @on_timer(END)
@@ -371,14 +382,14 @@ class _RollFn(beam.DoFn):
         yield from rows
         yield from shard.advance(date)
         if shard.needs_confirmation:
-            cells.confirm.set(_timestamp(shard.reached))
+            cells.confirm.set(self._timestamp(shard.reached))
         if not shard.is_empty:
             following = shard.next_date()
             further = following + now.stride
             if following != now.near:
-                cells.near.set(_timestamp(following))
+                cells.near.set(self._timestamp(following))
             if further != now.far:
-                cells.far.set(_timestamp(further))
+                cells.far.set(self._timestamp(further))
             now = now._replace(near=following, far=further)
         self._store(shard, now, cells)
 
@@ -416,20 +427,25 @@ class _RollFn(beam.DoFn):
         self._series.inc(counts.series)
         self._gaps.inc(counts.gaps)
         self._overdue.inc(counts.overdue)
-        if counts.overdue:
-            _logger.error("%d event(s) came after all retention, and are in no row", counts.overdue)
-        if counts.gaps and (left := self._few.take()):
-            _logger.warning(
-                "%d silence(s) longer than --max_gap_minutes=%d are not filled with rows%s",
-                counts.gaps,
-                self._rules.rows[0].max_gap_minutes,
-                "" if left > 1 else "; of others only the counter tells",
-            )
+        warn_of(counts, self._rules, self._few)
+
+    def _timestamp(self, date: int) -> Timestamp:
+        """When the watermark makes the row of a date due."""
+        return Timestamp(date * _MINUTE_SECONDS + self._delay_seconds)
+
+    def _date(self, fired: Timestamp) -> int:
+        """The date whose row a timer has made due."""
+        return int(fired.micros // 1_000_000 - self._delay_seconds) // _MINUTE_SECONDS
 
 
-def _timestamp(minute: int) -> Timestamp:
-    return Timestamp(minute * _MINUTE_SECONDS)
-
-
-def _minute(fired: Timestamp) -> int:
-    return int(fired.micros // _MICROS_PER_MINUTE)
+def warn_of(counts: ShardCounts, rules: ShardRules, few: Few) -> None:
+    """Tells the log of what becomes no row."""
+    if counts.overdue:
+        _logger.error("%d event(s) came after all retention, and are in no row", counts.overdue)
+    if counts.gaps and (left := few.take()):
+        _logger.warning(
+            "%d silence(s) longer than --max_gap_minutes=%d are not filled with rows%s",
+            counts.gaps,
+            rules.rows[0].max_gap_minutes,
+            "" if left > 1 else "; of others only the counter tells",
+        )

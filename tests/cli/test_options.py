@@ -1,6 +1,7 @@
 """The options: what each sets, and how a wrong one is refused in one line that names it."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -67,6 +68,8 @@ _VALUES = {
     "--follow": None,
     "--stop_after_idle_seconds": "3",
     "--out_of_order_seconds": "5",
+    "--state_dir": "state",
+    "--emit": "final",
     "--allowed_lateness_seconds": "7",
     "--max_future_seconds": "9",
     "--retry_seconds": "11",
@@ -438,9 +441,7 @@ def test_followed_input_has_a_source_and_sinks_of_its_own() -> None:
     assert settings_of(parse_options([*_REQUIRED, *options])) == Settings(
         source=GrowingFiles(
             ("events.json",),
-            event_name="opened",
             out_of_order_seconds=0,
-            max_future_seconds=0,
             stop_after_idle_seconds=0,
         ),
         window_minutes=(10,),
@@ -458,7 +459,38 @@ def test_followed_input_has_a_source_and_sinks_of_its_own() -> None:
 
 def test_only_files_of_this_machine_are_followed() -> None:
     assert "takes files of this machine" in _refusal(
-        "--input_file=-", "--window_size=1", "--follow"
+        "--input_file=gs://bucket/events.json", "--window_size=1", "--follow"
+    )
+
+
+@pytest.mark.clause("5.13")
+def test_streams_are_followed_alone_and_without_a_memory(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    streams = f"-,{pipe}"
+    source = settings_of(
+        parse_options([f"--input_file={streams}", "--window_size=1", "--follow"])
+    ).source
+    assert source == GrowingFiles(("-", str(pipe)))
+    run = ("--window_size=1", "--follow")
+    assert "own" in _refusal(f"--input_file={pipe},events.json", *run)
+    assert "cannot be read again" in _refusal("--input_file=-", *run, "--state_dir=state")
+
+
+def test_the_summary_of_followed_input_is_of_a_run_that_ends_or_goes_on() -> None:
+    run = ("--window_size=1", "--follow", "--summary_file=summary.json")
+    assert "ends or goes on" in _refusal("--input_file=events.json", *run)
+    for option in ("--stop_after_idle_seconds=1", "--state_dir=state", "--input_file=-"):
+        inputs = [] if "input" in option else ["--input_file=events.json"]
+        settings_of(parse_options([*inputs, *run, option]))
+
+
+@pytest.mark.parametrize("option", ["--emit=final", "--state_dir=state"])
+def test_what_only_the_plan_rolling_can_do_is_refused_for_the_other(option: str) -> None:
+    name = option.partition("=")[0]
+    assert re.search(
+        f"{name}.* is for --plan=rolling",
+        _refusal(*_REQUIRED, "--follow", option, "--plan=windows"),
     )
 
 

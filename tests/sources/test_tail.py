@@ -160,8 +160,8 @@ def test_a_deleted_file_is_no_error(logs: _Logs) -> None:
 def test_a_line_that_is_too_long_is_given_cut_once(
     logs: _Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.sources.tail.MAX_LINE_BYTES", 10)
-    monkeypatch.setattr("pipeline.sources.tail.CUT_LINE_BYTES", 4)
+    monkeypatch.setattr("pipeline.sources.whole_lines.MAX_LINE_BYTES", 10)
+    monkeypatch.setattr("pipeline.sources.whole_lines.CUT_LINE_BYTES", 4)
     logs.append("a.json", b"0123456789ab")
     (cut,) = logs._follower.poll()
     assert (cut.fault, cut.data, cut.origin(0).offset) == (LINE_TOO_LONG, b"0123", 0)

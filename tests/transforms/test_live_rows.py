@@ -1,13 +1,10 @@
 """Rows of unbounded input: any schedule against the oracle, what is left, and what it costs."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import apache_beam as beam
-import oracle
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.timestamp import Timestamp
@@ -15,7 +12,8 @@ from examples import line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_runners import transform_pipeline
-from timelines import END, Advance, Arrive, Settings, Step, check_rows, play
+from schedules import check, schedules
+from timelines import END, Advance, Arrive, Settings, play
 
 from pipeline import DurationSum, MovingAverage, ParseEvents
 from pipeline.core.row_rules import RowRules
@@ -26,84 +24,8 @@ from pipeline.transforms.revisions import StateKey, _EmptyRowsFn, _ReviseFn
 
 pytestmark = pytest.mark.slow
 
-_START = datetime(2018, 12, 26, 18, tzinfo=timezone.utc)
-_MINUTE = timedelta(minutes=1)
-_FOR_EVER = 10**9
-_EVERY_MEASURE = (
-    *("count", "mean", "words", "per_word", "min", "max", "p50", "p99.9", "within_4", "within_0.5"),
-)
-
-
 # ---------------------------------------------------------------------------------------------
 # Any schedule
-
-
-@dataclass(frozen=True)
-class _Schedule:
-    settings: Settings
-    steps: list[Step]
-    late: list[bytes]
-
-
-@st.composite
-def _schedules(draw: st.DrawFn, plan: Plan) -> _Schedule:
-    """Events around a watermark that moves, and which of them come too late."""
-    windows = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3, unique=True), "windows")
-    lateness = draw(st.sampled_from([0, 90, 180, _FOR_EVER]), "lateness")
-    settings = Settings(
-        tuple(windows),
-        max(windows) + draw(st.integers(0, 5)),
-        lateness,
-        ("client_name", "source_language"),
-        draw(st.sampled_from([("mean",), _EVERY_MEASURE]), "measures"),
-        draw(st.sampled_from([{}, {"client_name": ["a", "c"]}]), "where"),
-        plan,
-    )
-    watermark = _START
-    steps: list[Step] = [Advance(watermark)]
-    late = []
-    for _ in range(draw(st.integers(1, 12), "steps")):
-        if draw(st.booleans(), "advance"):
-            watermark += timedelta(seconds=draw(st.sampled_from([1, 29, 60, 90, 300, 900])))
-            steps.append(Advance(watermark))
-            continue
-        lines = []
-        for seconds, client, duration in draw(
-            st.lists(
-                st.tuples(st.integers(-400, 200), st.sampled_from("abc"), st.integers(0, 9)),
-                min_size=1,
-                max_size=4,
-            )
-        ):
-            time = watermark + timedelta(seconds=seconds)
-            text = f'"{time:%Y-%m-%d %H:%M:%S}"'
-            lines.append(line(timestamp=text, client_name=f'"{client}"', duration=str(duration)))
-            end_of_minute = time.replace(second=0) + _MINUTE
-            is_taken = not settings.where or client in settings.where["client_name"]
-            if (
-                is_taken
-                and lateness < _FOR_EVER
-                and end_of_minute + timedelta(seconds=lateness) <= watermark
-            ):
-                late.append(lines[-1])
-        steps.append(Arrive(tuple(lines)))
-    return _Schedule(settings, [*steps, Advance(END)], late)
-
-
-def _check(schedule: _Schedule, prism_options: Sequence[str] = ()) -> None:
-    answer = play(schedule.steps, schedule.settings, prism_options)
-    lines = [each for step in schedule.steps if isinstance(step, Arrive) for each in step.lines]
-    letters = [letter for letters in answer.late for letter in letters]
-    assert sorted(letter.line.encode() for letter in letters) == sorted(schedule.late)
-    counted = Counter(lines) - Counter(schedule.late)
-    events = [
-        event
-        for event in oracle.events_of(b"\n".join(counted.elements()))
-        if all(event.fields[name] in taken for name, taken in schedule.settings.where.items())
-    ]
-    check_rows(answer.all_rows, events, schedule.settings)
-    counts = answer.tally.counts()
-    assert counts.pop("lines") == len(lines) == sum(counts.values()) + answer.tally.late
 
 
 _both_plans = pytest.mark.parametrize("plan", ["rolling", "windows"])
@@ -116,17 +38,19 @@ _both_plans = pytest.mark.parametrize("plan", ["rolling", "windows"])
 def test_the_last_revisions_of_rows_and_the_late_events_are_all_that_came(
     plan: Plan, data: st.DataObject
 ) -> None:
-    _check(data.draw(_schedules(plan)))
+    schedule = data.draw(schedules(plan))
+    check(schedule, play(schedule.steps, schedule.settings))
 
 
 @pytest.mark.prism
 @_both_plans
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_last_revisions_of_rows_and_the_late_events_are_all_that_came_on_prism(
     plan: Plan, data: st.DataObject, prism_options: Sequence[str]
 ) -> None:
-    _check(data.draw(_schedules(plan)), prism_options)
+    schedule = data.draw(schedules(plan))
+    check(schedule, play(schedule.steps, schedule.settings, prism_options))
 
 
 # ---------------------------------------------------------------------------------------------

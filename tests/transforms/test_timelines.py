@@ -17,7 +17,7 @@ import pytest
 import yaml
 from copies import CHECKOUT
 from examples import line
-from timelines import END, Advance, Answer, Arrive, Settings, Step, check_rows, play
+from timelines import END, Advance, Answer, Arrive, Settings, Step, check_rows, play, play_followed
 
 from pipeline.transforms.moving_average import Plan
 
@@ -98,6 +98,17 @@ _both_plans = pytest.mark.parametrize("plan", ["rolling", "windows"])
 def test_story(path: Path, plan: Plan) -> None:
     story = _read(path, plan)
     answer = play(story.steps, story.settings)
+    for step, expected in enumerate(story.answers):
+        assert Counter(_given(answer, step)) == Counter(map(_expected, expected)), (
+            f"in answer to {story.steps[step]}"
+        )
+    _check_laws(story, answer)
+
+
+@pytest.mark.parametrize("path", _STORIES, ids=lambda path: path.stem)
+def test_story_of_what_is_followed(path: Path) -> None:
+    story = _read(path, "rolling")
+    answer = play_followed(story.steps, story.settings)
     for step, expected in enumerate(story.answers):
         assert Counter(_given(answer, step)) == Counter(map(_expected, expected)), (
             f"in answer to {story.steps[step]}"
