@@ -9,7 +9,8 @@ from examples import line
 from hypothesis import strategies as st
 from timelines import END, Advance, Answer, Arrive, Settings, Step, check_rows
 
-from pipeline.transforms.moving_average import Plan
+from pipeline.core.events import EPOCH
+from pipeline.transforms.moving_average import Emit, Plan
 
 _START = datetime(2018, 12, 26, 18, tzinfo=timezone.utc)
 _MINUTE = timedelta(minutes=1)
@@ -29,7 +30,7 @@ class Schedule:
 
 
 @st.composite
-def schedules(draw: st.DrawFn, plan: Plan) -> Schedule:
+def schedules(draw: st.DrawFn, plan: Plan, emit: Emit = "early") -> Schedule:
     """Events around a watermark that moves, and which of them come too late."""
     windows = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3, unique=True), "windows")
     lateness = draw(st.sampled_from([0, 90, 180, _FOR_EVER]), "lateness")
@@ -41,6 +42,7 @@ def schedules(draw: st.DrawFn, plan: Plan) -> Schedule:
         draw(st.sampled_from([("mean",), _EVERY_MEASURE]), "measures"),
         draw(st.sampled_from([{}, {"client_name": ["a", "c"]}]), "where"),
         plan,
+        emit,
     )
     watermark = _START
     steps: list[Step] = [Advance(watermark)]
@@ -87,3 +89,17 @@ def check(schedule: Schedule, answer: Answer) -> None:
     check_rows(answer.all_rows, events, schedule.settings)
     counts = answer.tally.counts()
     assert counts.pop("lines") == len(lines) == sum(counts.values()) + answer.tally.late
+
+
+def check_final(schedule: Schedule, answer: Answer) -> None:
+    """The same, and rows come once, and only when no event can change them any more."""
+    check(schedule, answer)
+    rows = answer.all_rows
+    assert len({(row.series, row.window_minutes, row.date) for row in rows}) == len(rows)
+    lateness = timedelta(seconds=schedule.settings.allowed_lateness)
+    reached = EPOCH
+    for step, given in zip(schedule.steps, answer.rows, strict=True):
+        if isinstance(step, Advance):
+            reached = step.to or reached
+        if step != Advance(END):
+            assert all(row.date + lateness <= reached for row in given)

@@ -25,7 +25,7 @@ from pipeline.live.account import Account
 from pipeline.live.following import FollowedRows
 from pipeline.parsing.chunks import Chunk
 from pipeline.sources.timed_tail import TimedTail
-from pipeline.transforms.moving_average import Plan
+from pipeline.transforms.moving_average import Emit, Plan
 
 END = None
 """The watermark once the input is complete."""
@@ -61,6 +61,7 @@ class Settings:
     measures: tuple[str, ...] = ("mean",)
     where: Mapping[str, Sequence[str]] = field(default_factory=dict)
     plan: Plan = "rolling"
+    emit: Emit = "early"
 
     @property
     def largest_gap(self) -> int:
@@ -168,6 +169,7 @@ def play(
         measures=settings.measures,
         plan=settings.plan,
         shards=2,
+        emit=settings.emit,
     )
     outputs = {**parsed._asdict(), "rows": rows, "mark": marks}
     del outputs["sums"]
@@ -225,14 +227,11 @@ class _Script:
 def play_followed(
     steps: Sequence[Step],
     settings: Settings,
-    *,
-    is_final: bool = False,
     starts_anew: Callable[[], bool] = lambda: False,
 ) -> Answer:
     """Runs a timeline by what follows files, without a runner.
 
-    Rows that are final come once, when no event can change them any more. `starts_anew` is asked
-    after each consistent turn whether another process goes on.
+    `starts_anew` is asked after each consistent turn whether another process goes on.
     """
     parser = ParseEvents(
         group_by=settings.group_by,
@@ -243,7 +242,7 @@ def play_followed(
     rules = MovingAverage(
         settings.window, max_gap_minutes=settings.max_gap, measures=settings.measures
     ).live_rules(settings.allowed_lateness)
-    delay = settings.allowed_lateness if is_final else 0
+    delay = settings.allowed_lateness if settings.emit == "final" else 0
 
     def begin() -> tuple[_Script, Account, FollowedRows]:
         script, account = _Script(steps), Account()

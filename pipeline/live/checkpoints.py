@@ -28,8 +28,8 @@ from pipeline.transforms.rolling_rows import ShardBookCoder
 _FILE = "checkpoint"
 _LOCK = "lock"
 _FORMAT = b"unbabel_cli checkpoint 1\n"
-_HEAD = struct.Struct(">II")  # the checksum of the rest, and the number of its parts
-_SIZE = struct.Struct(">Q")
+_CHECKSUM = struct.Struct(">I")  # of all that follows
+_SIZE = struct.Struct(">Q")  # of the part that follows
 
 
 class Output(NamedTuple):
@@ -227,18 +227,16 @@ def _content(path: str, start: int) -> bytes | None:
 
 def _packed(parts: Sequence[bytes]) -> bytes:
     body = b"".join([_SIZE.pack(len(part)) + part for part in parts])
-    return _FORMAT + _HEAD.pack(zlib.crc32(body), len(parts)) + body
+    return _FORMAT + _CHECKSUM.pack(zlib.crc32(body)) + body
 
 
 def _unpacked(data: bytes) -> list[bytes] | None:
     """The parts; None if they are not as they were packed."""
-    if len(data) < _HEAD.size:
+    at = _CHECKSUM.size
+    if len(data) < at or _CHECKSUM.unpack_from(data) != (zlib.crc32(memoryview(data)[at:]),):
         return None
-    checksum, number = _HEAD.unpack_from(data)
-    if zlib.crc32(memoryview(data)[_HEAD.size :]) != checksum:
-        return None
-    parts, at = [], _HEAD.size
-    for _ in range(number):
+    parts = []
+    while at < len(data):
         (size,) = _SIZE.unpack_from(data, at)
         at += _SIZE.size + size
         parts.append(data[at - size : at])

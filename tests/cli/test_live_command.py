@@ -261,6 +261,50 @@ def test_it_ends_when_its_reader_has_gone(tmp_path: Path, environment: dict[str,
         assert process.wait() == 141
 
 
+@pytest.mark.clause("5.13")
+@pytest.mark.parametrize("is_standard_input", [True, False], ids=["standard input", "pipe"])
+def test_what_another_program_prints_is_followed_up_to_its_end(
+    is_standard_input: bool, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    name = "-" if is_standard_input else "pipe"
+    options = (f"--input_file={name}", "--output_file=rows.json", "--summary_file=summary.json")
+    first, *others = CHALLENGE_EVENTS.splitlines(keepends=True)
+    command = [sys.executable, "-m", "pipeline", "--follow", _WINDOW, *options]
+    if is_standard_input:
+        command = ["sh", "-c", f"exec {' '.join(command)} < pipe"]
+    with running(command, tmp_path, environment) as process, pipe.open("wb", buffering=0) as writer:
+        writer.write(first + others[0])
+        wait_for(lambda: b"18:14" in _content(tmp_path / "rows.json"), process)
+        writer.write(others[1].rstrip(b"\n"))
+        writer.close()
+        _, err = process.communicate()
+    assert process.returncode == 0, err
+    rows = sorted(_content(tmp_path / "rows.json").splitlines())
+    assert rows == _revised(CHALLENGE_ROWS + CHALLENGE_DRAIN)
+    assert json.loads((tmp_path / "summary.json").read_text())["lines"] == 3
+
+
+@pytest.mark.clause("5.11")
+def test_final_rows_are_those_of_batch_when_no_event_can_change_them(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "events.json").write_bytes(CHALLENGE_EVENTS)
+    options = ("--input_file=events.json", "--emit=final", "--allowed_lateness_seconds=300")
+    with _following(tmp_path, environment, *options) as process:
+        # The watermark is 18:22:19, and five minutes less are 18:17:19.
+        given = CHALLENGE_ROWS.splitlines()[:7]
+        assert _read(process, given) == {*given}
+        with (tmp_path / "events.json").open("ab") as stream:
+            stream.write(line(timestamp='"2018-12-26 18:17:00"', duration="100") + b"\n")
+            stream.write(line(timestamp='"2018-12-26 18:24:20"') + b"\n")
+        late_but_in_time = (
+            b'{"date": "2018-12-26 18:18:00", "average_delivery_time": 50.333333333333336}'
+        )
+        assert late_but_in_time in _read(process, [late_but_in_time])
+
+
 def test_ten_series_of_a_day_are_those_of_batch(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

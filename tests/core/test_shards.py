@@ -2,6 +2,8 @@
 
 from collections import Counter
 from fractions import Fraction
+from functools import partial
+from operator import attrgetter
 
 import pytest
 from hypothesis import example, given, settings
@@ -180,6 +182,36 @@ def test_every_date_that_is_waited_for_brings_all_rows_and_rest(
         wakes += 1
     assert wakes < 60
     assert not len(shard.sums)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 60)), min_size=1, max_size=9),
+    st.integers(0, 90),
+    st.integers(1, 30),
+)
+def test_parts_bring_the_rows_of_the_whole(
+    events: list[tuple[str, int]], date: int, max_rows: int
+) -> None:
+    rules = ShardRules([RowRules(size, "drain", 9, None, _MEASURES) for size in (2, 5)], 3)
+    parts, whole = Shard(rules), Shard(rules)
+    for shard in (parts, whole):
+        shard.add(shard.numbered([_sums([(*event, 1) for event in events])]))
+    in_parts = [
+        [row for block in blocks for row in block]
+        for go_on in (partial(parts.advance_in_parts, date), parts.confirm_in_parts)
+        for blocks in go_on(max_rows)
+    ]
+    at_once = [row for block in whole.advance(date) + whole.confirm(date) for row in block]
+    key = attrgetter("series", "date", "window_minutes")
+    assert sorted((row for rows in in_parts for row in rows), key=key) == sorted(at_once, key=key)
+    # A minute has a row of each series and size, and the first one is due with the second.
+    assert max(map(len, in_parts), default=0) <= max(max_rows, 4) * 2
+    assert repr(parts.book) == repr(whole.book)
+    for_parts, for_whole = (
+        [row for block in each.end() for row in block] for each in (parts, whole)
+    )
+    assert sorted(for_parts, key=key) == sorted(for_whole, key=key)
 
 
 def test_events_after_all_retention_are_counted() -> None:

@@ -18,6 +18,7 @@ from pipeline.core.errors import OutputError
 from pipeline.core.exact import exact
 from pipeline.core.measures import measures_named
 from pipeline.core.rows import Row, SortedRows
+from pipeline.core.shards import RevisedRows
 from pipeline.formats import FORMATS, RowShape, format_of
 from pipeline.formats.ndjson import Ndjson
 
@@ -216,6 +217,30 @@ def test_a_row_by_itself_is_written_as_among_others(
             continue  # a window is empty, or it is not
         ending = b', "revision": %d}' % revision
         assert Ndjson(shape).revised_line(row) == line[:-1] + ending
+
+
+def test_a_block_of_revised_rows_is_written_like_each_of_them() -> None:
+    names = ["mean", "count", "words", "p95"]
+    empty, null = math.nan, math.inf
+    rows = RevisedRows(
+        [("b",), None, ('"a"',)],
+        60,
+        np.array([2, 0, 2]),
+        np.array([25_764_131, 25_764_130, 25_764_132]),
+        np.array([3, 0, 1]),
+        {
+            "mean": np.array([1.5, empty, null]),
+            "count": np.array([3, 0, 1]),
+            "words": exact([10**30, 0, 7]),
+            "p95": np.array([2.0, empty, 1e22]),
+        },
+        np.array([0, 1, 12]),
+    )
+    for has_revision in (True, False):
+        shape = RowShape(("client_name",), measures_named(names), True, has_revision, "null")
+        lines = Ndjson(shape).revised_lines(rows).split(b"\n")
+        assert lines == [Ndjson(shape).revised_line(row) for row in rows]
+        assert [b"revision" in each for each in lines] == [has_revision] * 3
 
 
 # ---------------------------------------------------------------------------------------------

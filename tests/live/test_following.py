@@ -1,14 +1,11 @@
 """Rows of what is followed: any schedule against the oracle, in one life or in several."""
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schedules import Schedule, check, schedules
-from timelines import END, Advance, play_followed
+from schedules import Schedule, check, check_final, schedules
+from timelines import play_followed
 
-from pipeline.core.events import EPOCH
 from pipeline.live import following
 
 _any_number = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -45,16 +42,6 @@ def test_another_process_goes_on_after_any_consistent_turn(
 
 @pytest.mark.clause("5.11")
 @_any_number
-@given(schedules("rolling"))
+@given(schedules("rolling", "final"))
 def test_final_rows_come_once_and_when_no_event_can_change_them(schedule: Schedule) -> None:
-    answer = play_followed(schedule.steps, schedule.settings, is_final=True)
-    check(schedule, answer)
-    rows = answer.all_rows
-    assert len({(row.series, row.window_minutes, row.date) for row in rows}) == len(rows)
-    lateness = timedelta(seconds=schedule.settings.allowed_lateness)
-    reached = EPOCH
-    for step, given_rows in zip(schedule.steps, answer.rows, strict=True):
-        if isinstance(step, Advance):
-            reached = step.to or reached
-        if step != Advance(END):
-            assert all(row.date + lateness <= reached for row in given_rows)
+    check_final(schedule, play_followed(schedule.steps, schedule.settings))

@@ -395,7 +395,7 @@ _OPTIONS = {
 
 _OPTIONS_OF_OTHERS = {
     "batch": {
-        *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file"),
+        *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "state_dir", "late_file"),
         *("input_subscription", "input_topic", "timestamp_attribute", "id_label"),
         *("output_topic", "rejected_topic", "late_topic"),
         *(
@@ -407,7 +407,7 @@ _OPTIONS_OF_OTHERS = {
         ),
     },
     "streaming": {
-        *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "late_file"),
+        *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "state_dir", "late_file"),
         *("input_file", "input_topic", "chunk_size", "until", "plan", "num_shards", "max_rows"),
         *("rows_from", "rows_before", "output_format"),
         *("output_file", "rejected_file", "max_rejected", "summary_file", "detach", "debug"),

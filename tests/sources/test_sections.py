@@ -309,14 +309,16 @@ def test_a_line_of_many_blocks_is_put_together_without_copies_of_it(
     _set_sizes(monkeypatch, task=2**30, block=2**16, min_block=2**16)
     size = 2**24
     paths = _write(tmp_path, [("", b"x" * size + b"\n")])
-    tracemalloc.start()
-    try:
-        (chunk,) = _chunks(paths)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert len(chunk.data) == size + 1
-    assert peak < 1.5 * size
+    peaks = []
+    for _ in range(3):  # threads of other tests may add to one of them
+        tracemalloc.start()
+        try:
+            (chunk,) = _chunks(paths)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert len(chunk.data) == size + 1
+    assert min(peaks) < 1.5 * size
 
 
 # ---------------------------------------------------------------------------------------------

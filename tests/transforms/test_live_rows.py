@@ -12,7 +12,7 @@ from examples import line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_runners import transform_pipeline
-from schedules import check, schedules
+from schedules import Schedule, check, check_final, schedules
 from timelines import END, Advance, Arrive, Settings, play
 
 from pipeline import DurationSum, MovingAverage, ParseEvents
@@ -51,6 +51,13 @@ def test_the_last_revisions_of_rows_and_the_late_events_are_all_that_came_on_pri
 ) -> None:
     schedule = data.draw(schedules(plan))
     check(schedule, play(schedule.steps, schedule.settings, prism_options))
+
+
+@pytest.mark.clause("5.11")
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(schedules("rolling", "final"))
+def test_final_rows_come_once_and_when_no_event_can_change_them(schedule: Schedule) -> None:
+    check_final(schedule, play(schedule.steps, schedule.settings))
 
 
 # ---------------------------------------------------------------------------------------------
