@@ -45,7 +45,7 @@ class Case:
     window_minutes: int
     fields: tuple[str, ...] = ()
     events_per_second: int | None = None
-    ahead_minutes: int = 5
+    ahead_minutes: int = 50
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     folder = Path(tempfile.gettempdir(), "unbabel-cli-benchmarks")
-    parser.add_argument("--events", type=int, default=100_000, help="size of the log")
+    parser.add_argument("--events", type=int, default=1_000_000, help="size of the log")
     parser.add_argument("--events_per_minute", type=int, default=10_000, help="of event time")
     parser.add_argument(
         "--clients", type=int, nargs="+", default=[1, 1000], help="number of series"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ class FollowedRun(InProcess):
         self._remembered = remembered
         self._is_consistent = True
         self._has_begun = False
+        self._looked_at = time.monotonic()
         self._is_asked_to_stop = False
         self._has_stopped = threading.Event()
         self.has_ended = False
@@ -92,7 +94,9 @@ class FollowedRun(InProcess):
             self._note(turn)
             yield turn
             if turn.is_up_to_date:
-                self.pause_seconds = _POLL_SECONDS
+                now = time.monotonic()
+                self.pause_seconds = max(self._looked_at + _POLL_SECONDS - now, 0)
+                self._looked_at = now + self.pause_seconds
                 return
             lines += turn.lines
             if lines >= _LINES_PER_BUNDLE or (turn.is_consistent and self._is_asked_to_stop):

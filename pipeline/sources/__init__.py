@@ -6,8 +6,9 @@ affair of `pipeline.parsing`. A new source is one module with a class that fits 
 in `SOURCES`: the command line, its checks and help, and the documentation's tables are made from
 that.
 
-`sections` (the blocks of a file), `spooling`, `tail` (files as they grow) and `event_clock` are
-parts of `whole_files` and `growing_files`.
+`sections` (the blocks of a file) and `spooling` are parts of `whole_files`. Those of
+`growing_files` are `tail` (files as they grow), `streams` (pipes as they are written), the
+`whole_lines` of both, the `event_clock`, and `timed_tail`, which puts them together.
 """
 
 from __future__ import annotations

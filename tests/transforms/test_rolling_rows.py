@@ -203,6 +203,39 @@ def test_a_leap_of_the_watermark_is_followed_in_few_wakes() -> None:
     assert wakes < 80
 
 
+def _cost_of_a_minute(window: int) -> tuple[int, int]:
+    """The wakes of a shard of 125 series, and the bytes that it stores; each has an event."""
+    key = _Key(iter(lambda: False, True))
+    key.step = _RollFn(ShardRules([RowRules(window, "drain", 1_440)], 70))
+    wakes, stored = [0], [0]
+    bundle = key.bundle
+
+    def count(method: Any, *arguments: Any) -> list[Row]:
+        wakes[0] += 1
+        before = len(key.cells["sums"].stored)
+        rows = bundle(method, *arguments)
+        cells = (key.cells["clock"].stored, key.cells["book"].stored)
+        written = [*key.cells["sums"].stored[before:], *filter(None, cells)]
+        stored[0] += sum(map(len, written))
+        return rows
+
+    key.bundle = count  # type: ignore[method-assign]
+    series = [(f"client {number}",) for number in range(125)]
+    for minute in range(20):
+        wakes[0] = stored[0] = 0
+        now = _FIRST_MINUTE + minute
+        key.add(ShardSums.of((each, MinuteSums.of([now], [10**6])) for each in series))
+        assert len(key.reach(_watermark(minute + 1))) >= 125
+    return wakes[0], stored[0]
+
+
+def test_what_a_minute_costs_does_not_depend_on_the_window() -> None:
+    wakes, stored = _cost_of_a_minute(1_440)
+    assert _cost_of_a_minute(10) == (wakes, stored)
+    assert wakes <= 4
+    assert stored < 125 * 150
+
+
 def test_remembered_shards_take_no_more_memory_than_allowed() -> None:
     shard = Shard(_RULES)
     blocks: list[RevisedRows] = shard.add(shard.numbered([_sums(("a", 1))]))
