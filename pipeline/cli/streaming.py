@@ -49,8 +49,8 @@ def average_live(chunks: beam.PCollection, settings: Settings, account: str | No
 def average_followed(followed: Followed, settings: Settings, account: str) -> None:
     """Adds all steps after following to a pipeline of this process; the rest as `average_live`."""
     if settings.plan == "rolling":
-        sink = cast("AppendedLines", settings.rows)
-        _ = followed.rows | "WriteRows" >> sink.write_blocks(settings.line_format())
+        assert isinstance(settings.rows, AppendedLines), "what is followed is written by no other"
+        _ = followed.rows | "WriteRows" >> settings.rows.write_blocks(settings.line_format())
     else:
         sums = followed.sums | "AllowLateness" >> beam.WindowInto(
             GlobalWindows(), allowed_lateness=settings.allowed_lateness_seconds

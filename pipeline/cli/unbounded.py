@@ -23,7 +23,7 @@ from pipeline.cli.summary import Summary
 from pipeline.core.errors import OptionError, run_error_in
 from pipeline.live.account import Account
 from pipeline.live.checkpoints import StateFolder
-from pipeline.live.following import FollowedLines, FollowedRows
+from pipeline.live.following import FollowedLines, FollowedRows, seconds_of_revisions
 from pipeline.live.following_step import Follow, FollowedRun
 from pipeline.live.memory import Memory
 from pipeline.runners import LAUNCHERS
@@ -64,7 +64,8 @@ class _Run:
     def take_messages(self, source: Opened, read: beam.PTransform) -> None:
         """Runs the flow of a source that a transform reads."""
         settings = self._settings
-        _open_sinks(settings, source)
+        _check_outputs(settings, source)
+        _open_outputs(settings)
         with self._account.opened() as account, self._launched() as pipeline:
             average_live(pipeline | "Read" >> read, settings, account)
             metrics = _run_shown(pipeline, self._account).metrics()
@@ -76,15 +77,17 @@ class _Run:
     def follow(self, source: Opened, tail: TimedTail) -> None:
         """Runs the flow of a source that only this process can read."""
         settings = self._settings
+        assert isinstance(settings.source, GrowingFiles), "no other source is followed"
+        _check_outputs(settings, source)
         with contextlib.ExitStack() as stack:
             memory = None
             if settings.plan == "windows":
                 parser = settings.parse_events().parser()
                 following = FollowedLines(tail, parser, self._account)
             else:
-                following = rows = self._rows_of(tail)
-                memory = self._memory(rows, stack)
-            _open_sinks(settings, source)
+                following = rows = self._rows_of(tail, settings.source)
+                memory = self._memory(rows, settings.source, stack)
+            _open_outputs(settings)
             letters = {"rejected": settings.rejected, "late": settings.late}
             remembered = frozenset(name for name, sink in letters.items() if sink is not None)
             run = FollowedRun(following, tail, memory, remembered)
@@ -102,23 +105,26 @@ class _Run:
             self._conclude(memory, summary)
             print(summary.text(), file=sys.stderr)
 
-    def _rows_of(self, tail: TimedTail) -> FollowedRows:
+    def _rows_of(self, tail: TimedTail, source: GrowingFiles) -> FollowedRows:
         settings = self._settings
-        lateness = settings.allowed_lateness_seconds
+        lateness = revised = settings.allowed_lateness_seconds
+        if source.state_dir is not None:
+            ahead = max(source.out_of_order_seconds, settings.max_future_seconds)
+            revised = seconds_of_revisions(lateness, ahead, max(settings.window_minutes))
         return FollowedRows(
             tail,
             settings.parse_events().parser(),
             self._account,
-            settings.moving_average().live_rules(lateness),
+            settings.moving_average().live_rules(revised),
             delay_seconds=lateness if settings.emit == "final" else 0,
             skips_empty=settings.empty_value == "skip",
         )
 
-    def _memory(self, following: FollowedRows, stack: contextlib.ExitStack) -> Memory | None:
+    def _memory(
+        self, following: FollowedRows, source: GrowingFiles, stack: contextlib.ExitStack
+    ) -> Memory | None:
         """The memory of the run, if it is to have one, with what is in it recalled."""
         settings = self._settings
-        source = settings.source
-        assert isinstance(source, GrowingFiles), "no other source is followed"
         if source.state_dir is None:
             return None
         sinks = [sink for sink in stream_sinks(settings) if isinstance(sink, AppendedLines)]
@@ -185,21 +191,28 @@ def _temporary_files_in(folder: str) -> Iterator[None]:
         tempfile.tempdir = previous
 
 
-def _open_sinks(settings: Settings, source: Opened) -> None:
-    """Checks the outputs of an unbounded run, and creates what will be appended to.
+def _check_outputs(settings: Settings, source: Opened) -> None:
+    """Checks where an unbounded run writes.
 
     Raises:
         OptionError: an output is an input or matches one, or two outputs are the same.
         OutputError: one cannot be written.
     """
-    sinks = stream_sinks(settings)
-    destinations = [sink.destination() for sink in sinks]
+    destinations = [sink.destination() for sink in stream_sinks(settings)]
     if settings.summary_file is not None:
         destinations.append(Destination.of("summary_file", settings.summary_file, ""))
     check_destinations(
         [each for each in destinations if each is not None], settings.source.patterns, source.sizes
     )
-    for sink in sinks:
+
+
+def _open_outputs(settings: Settings) -> None:
+    """Creates what will be appended to.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    for sink in stream_sinks(settings):
         sink.open_here()
 
 

@@ -336,11 +336,11 @@ class Shard:
             following = date if self.is_empty else self.next_date()
             yield self.advance(min(date, max(following, self.reached + self._minutes(max_rows))))
 
-    def confirm_in_parts(self, max_rows: int) -> Iterator[list[RevisedRows]]:
-        """The same as `confirm` up to where time is, in parts of about `max_rows` rows."""
-        while len(unconfirmed := self._unconfirmed()):
-            yield self.confirm(int(unconfirmed.min()) + self._minutes(max_rows))
-        self.confirm(self.reached)
+    def confirm_in_parts(self, date: int, max_rows: int) -> Iterator[list[RevisedRows]]:
+        """The same as `confirm`, in parts of about `max_rows` rows."""
+        while len(left := self._unconfirmed()) and (first := int(left.min())) < date:
+            yield self.confirm(min(date, first + self._minutes(max_rows)))
+        self.confirm(date)
 
     def _minutes(self, max_rows: int) -> int:
         """In how many minutes there are so many rows."""

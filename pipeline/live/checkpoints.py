@@ -83,6 +83,7 @@ class StateFolder:
         """
         with files.writing(self._path):
             os.makedirs(self._path, exist_ok=True)
+            files.sync_folder(os.path.dirname(os.path.abspath(self._path)))
             descriptor = os.open(os.path.join(self._path, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
@@ -131,7 +132,8 @@ class StateFolder:
         return Checkpoint(state, outputs, None if summary is None else summary.encode())
 
     def _check(self, meaning: Mapping[str, Any]) -> None:
-        changed = [name for name, value in self._meaning.items() if meaning.get(name) != value]
+        names = {**self._meaning, **meaning}
+        changed = [name for name in names if meaning.get(name) != self._meaning.get(name)]
         if changed:
             raise OptionError(
                 f"--state_dir={self._path}: is of a run with another --{changed[0]}: give the same "
@@ -170,7 +172,8 @@ class StateFolder:
             if output.lines:
                 append(path, output.lines, self._retry_seconds, is_synced=True)
             if not output.size:
-                files.sync_folder(os.path.dirname(path))  # it may be a new file
+                with files.writing(path):
+                    files.sync_folder(os.path.dirname(path))  # it may be a new file
 
 
 def repair(outputs: Mapping[str, Output]) -> dict[str, Output]:

@@ -45,6 +45,19 @@ class Turn:
         return read + sum(map(len, self.rows))
 
 
+def seconds_of_revisions(lateness: int, ahead: int, largest_window: int) -> int:
+    """For how long events may change rows of an input that goes on after it has ended.
+
+    An end gives the rows up to the largest window behind the last event, before their time.
+
+    Args:
+        lateness: how many seconds late events may come.
+        ahead: how many seconds events may be ahead of the watermark.
+        largest_window: in minutes.
+    """
+    return lateness + ahead + largest_window * _MINUTE_SECONDS
+
+
 class FollowedLines:
     """Reads what is followed, and parses it.
 
@@ -157,7 +170,7 @@ class FollowedRows(FollowedLines):
             date = int(watermark - self._delay_seconds) // _MINUTE_SECONDS
             for rows in self._shard.advance_in_parts(date, _ROWS_PER_TURN):
                 yield self._given(rows)
-            for rows in self._shard.confirm_in_parts(_ROWS_PER_TURN):
+            for rows in self._shard.confirm_in_parts(date, _ROWS_PER_TURN):
                 yield self._given(rows)
 
     def _end(self) -> Iterator[Turn]:

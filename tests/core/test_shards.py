@@ -2,7 +2,6 @@
 
 from collections import Counter
 from fractions import Fraction
-from functools import partial
 from operator import attrgetter
 
 import pytest
@@ -199,8 +198,8 @@ def test_parts_bring_the_rows_of_the_whole(
         shard.add(shard.numbered([_sums([(*event, 1) for event in events])]))
     in_parts = [
         [row for block in blocks for row in block]
-        for go_on in (partial(parts.advance_in_parts, date), parts.confirm_in_parts)
-        for blocks in go_on(max_rows)
+        for go_on in (parts.advance_in_parts, parts.confirm_in_parts)
+        for blocks in go_on(date, max_rows)
     ]
     at_once = [row for block in whole.advance(date) + whole.confirm(date) for row in block]
     key = attrgetter("series", "date", "window_minutes")

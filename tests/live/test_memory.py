@@ -33,7 +33,7 @@ from pipeline.formats.row_format import RowShape
 from pipeline.live import memory
 from pipeline.live.account import Account
 from pipeline.live.checkpoints import Checkpoint, StateFolder
-from pipeline.live.following import FollowedRows
+from pipeline.live.following import FollowedRows, seconds_of_revisions
 from pipeline.live.following_step import FollowedRun
 from pipeline.live.memory import Memory
 from pipeline.sinks.appended_lines import holding
@@ -41,10 +41,11 @@ from pipeline.sources.event_clock import EventClock
 from pipeline.sources.tail import Tail
 from pipeline.sources.timed_tail import TimedTail
 from pipeline.storage import files
+from pipeline.transforms import moving_average
 
 _START = datetime(2018, 12, 26, 18, tzinfo=timezone.utc)
 _MEASURES = ("mean", "count")
-_SETTINGS = Settings((2, 5), 9, 120, ("client_name",), _MEASURES)
+_SETTINGS = Settings((2, 7), 9, 120, ("client_name",), _MEASURES)
 _CHANGES = ("write", "fsync", "replace", "truncate", "ftruncate")
 
 
@@ -121,11 +122,11 @@ def _folder(path: str) -> str:
 class _Life:
     """One life of a run: what a process does with the files of a folder."""
 
-    def __init__(self, folder: Path, now: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, now: Callable[[], float], ends: bool) -> None:
         self.account = Account()
         tail = Tail([str(folder / "*.log")], clock=now)
         tail.look()
-        timed = TimedTail(tail, EventClock(30), None)
+        timed = TimedTail(tail, EventClock(30), 0 if ends else None)
         parser = ParseEvents(
             group_by=_SETTINGS.group_by,
             allowed_lateness_seconds=_SETTINGS.allowed_lateness,
@@ -133,7 +134,7 @@ class _Life:
         ).parser()
         rules = MovingAverage(
             _SETTINGS.window, max_gap_minutes=_SETTINGS.max_gap, measures=_MEASURES
-        ).live_rules(_SETTINGS.allowed_lateness)
+        ).live_rules(seconds_of_revisions(_SETTINGS.allowed_lateness, 300, 7))
         rows = FollowedRows(timed, parser, self.account, rules)
         self._rows, self._letters = str(folder / "rows"), str(folder / "letters")
         self._format = Ndjson(RowShape(_SETTINGS.group_by, measures_named(_MEASURES), True))
@@ -153,8 +154,10 @@ class _Life:
     def look(self) -> None:
         """Reads all that has come, and remembers it."""
         self._take_turns()
-        while self.memory.is_due:
+        while self.memory.is_due and not self._run.has_ended:
             self._take_turns()
+        if self._run.has_ended:
+            self.memory.remember()
 
     def _take_turns(self) -> None:
         for turn in self._run.bundle():
@@ -183,6 +186,7 @@ class _World:
         patch.setattr(time, "time", lambda: self.now)
         patch.setattr(memory, "_SECONDS", -1)
         patch.setattr(memory, "_SHARE", 0)
+        patch.setattr(moving_average, "_IN_FLIGHT_SECONDS", 0)  # so that little is kept
 
     def write(self, data: bytes, name: str = "events.log") -> None:
         self.written.append(data)
@@ -209,11 +213,11 @@ class _World:
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
-    def look(self) -> None:
+    def look(self, ends: bool = False) -> None:
         """Looks at the logs, in a new life if the last one has ended."""
         try:
             if self._life is None:
-                self._life = _Life(self.folder, lambda: self.now)
+                self._life = _Life(self.folder, lambda: self.now, ends)
             self._life.look()
         except _KilledError:
             self.end_life()
@@ -227,6 +231,13 @@ class _World:
         if self._life is not None:
             self._life.leave()
             self._life = None
+
+    def end_the_input(self) -> None:
+        """Lets a life come to its end: what has come is all there is, as far as it knows."""
+        self.write(b"\n")
+        self.end_life()
+        self.look(ends=True)
+        self.end_life()
 
     def tear(self, name: str, data: bytes) -> None:
         """Leaves half a line at the end of an output, as a power cut may."""
@@ -286,6 +297,7 @@ _steps: st.SearchStrategy[list[Callable[[_World], None]]] = st.lists(
         st.sampled_from([1, 20, 59, 200]).map(lambda seconds: methodcaller("wait", seconds)),
         st.just(methodcaller("look")),
         st.just(methodcaller("end_life")),
+        st.just(methodcaller("end_the_input")),
         st.just(methodcaller("rotate")),
         st.builds(
             lambda *kill: methodcaller("look_and_be_killed", *kill),
@@ -374,5 +386,5 @@ def test_these_tests_see_what_would_be_wrong(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         mistake(patch)
-        with pytest.raises((AssertionError, InputError)):
+        with pytest.raises((AssertionError, InputError, ValueError)):
             _kill_at_every_change(tmp_path, cuts_power=True)
