@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,8 @@ _PIECE_BYTES = 2**22
 _LETTER_BYTES = 1024
 """What one of them takes besides its text: its objects, with one to a few errors."""
 _SECOND = timedelta(seconds=1)
+_CLOCK_SKEW_SECONDS = 60
+"""So much the clocks of machines may differ."""
 
 
 class Origin(NamedTuple):
@@ -108,7 +111,7 @@ class ParsedLines(NamedTuple):
     """What lines of a chunk hold: each line is in the tally of one `ParsedLines`.
 
     `latest` is the last whole second of an event, taken, filtered or late, but not in the future;
-    -1 without any.
+    -1 without any. Events of which nobody knows whether they are late are `unsure` and in no tally.
     """
 
     sums: list[tuple[Series, MinuteSums]]
@@ -116,6 +119,7 @@ class ParsedLines(NamedTuple):
     late: list[DeadLetter]
     tally: Tally
     latest: int
+    unsure: Chunk | None
 
 
 def parse_chunk(
@@ -166,10 +170,20 @@ class ChunkParser:
 
         If it has a watermark, events must come in time.
         """
-        timeliness = None
-        if chunk.watermark is not None:
-            lateness, future = self.allowed_lateness_seconds, self.max_future_seconds
-            timeliness = Timeliness(chunk.watermark, lateness, clock, future)
+        if chunk.watermark is None:
+            return self._parse(chunk, None)
+        return self._parse(chunk, self._timeliness(chunk.watermark, clock, is_bound=False))
+
+    def parse_recent(self, chunk: Chunk, clock: float) -> Iterator[ParsedLines]:
+        """The same where the watermark is not known, but never passes the wall clock."""
+        bound = int(clock) + _CLOCK_SKEW_SECONDS
+        return self._parse(chunk, self._timeliness(bound, clock, is_bound=True))
+
+    def _timeliness(self, watermark: int, clock: float, *, is_bound: bool) -> Timeliness:
+        lateness, future = self.allowed_lateness_seconds, self.max_future_seconds
+        return Timeliness(watermark, lateness, clock, future, is_bound)
+
+    def _parse(self, chunk: Chunk, timeliness: Timeliness | None) -> Iterator[ParsedLines]:
         asked = self.event_name, self.group_by, timeliness, self.details, self.where
         return parse_chunk(chunk, *asked)
 
@@ -230,6 +244,7 @@ class _Builder:
         self._rejected: Counter[str] = Counter()
         self._dead_letters: list[DeadLetter] = []
         self._late: list[DeadLetter] = []
+        self._unsure: list[tuple[Origin, bytes]] = []
 
     @property
     def is_full(self) -> bool:
@@ -289,11 +304,30 @@ class _Builder:
         if not self._where.takes_event(event):
             self._filtered += 1
         elif timeliness is not None and timeliness.is_late(event.minute):
+            if timeliness.is_bound:
+                self._leave_unsure(position, line)
+                return
             self._late.append(self._dead_letter(position, line, (timeliness.late_error,)))
         elif timeliness is not None and is_from_the_future:
             self.reject(position, line, (timeliness.future_error,))
         else:
             self._accept(event)
+
+    def _leave_unsure(self, position: int, line: bytes) -> None:
+        origin = self._chunk.origin(position)
+        self._unsure.append((origin, line))
+        self._size += _LETTER_BYTES + len(line)
+
+    def _unsure_chunk(self) -> Chunk | None:
+        """The lines that are unsure, each at its place in its source."""
+        if not self._unsure:
+            return None
+        starts = accumulate((len(line) + 1 for _, line in self._unsure), initial=0)
+        origins = [
+            origin._replace(position=start)
+            for start, (origin, _) in zip(starts, self._unsure, strict=False)
+        ]
+        return Chunk(b"\n".join(line for _, line in self._unsure), tuple(origins))
 
     def _accept(self, event: Event) -> None:
         series = tuple([getattr(event, field) for field in self._group_by])
@@ -339,7 +373,8 @@ class _Builder:
             self._filtered,
         )
         sums = _merged(self._sums)
-        taken = ParsedLines(sums, self._dead_letters, self._late, tally, self._latest)
+        unsure = self._unsure_chunk()
+        taken = ParsedLines(sums, self._dead_letters, self._late, tally, self._latest, unsure)
         self._sums = []
         self._begin_piece()
         return taken

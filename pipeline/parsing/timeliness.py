@@ -19,13 +19,15 @@ class Timeliness(NamedTuple):
 
     An event is late, as a whole, when the watermark has reached the end of its minute plus the
     allowed lateness. It is in the future when its time is further ahead of the wall clock than
-    `max_future`.
+    `max_future`. If `is_bound`, the watermark is only known not to be beyond `watermark`: an event
+    that is not late is on time for sure, and of others nobody knows.
     """
 
     watermark: int
     allowed_lateness: int
     clock: float
     max_future: int
+    is_bound: bool = False
 
     def sure_minutes(self) -> tuple[int, int]:
         """The first minute whose events are all on time, and the one behind the last."""

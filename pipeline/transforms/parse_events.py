@@ -31,9 +31,11 @@ from pipeline.parsing.timeliness import MAX_SECONDS
 from pipeline.transforms.arrival import StampArrival
 from pipeline.transforms.coders import ColumnsCoder, JsonCoder, fields_of
 
+_SUMS = "sums"
 _REJECTED = "rejected"
 _LATE = "late"
 _TALLY = "tally"
+_UNSURE = "unsure"
 
 
 class MinuteSumsCoder(ColumnsCoder):
@@ -124,8 +126,9 @@ class ParseEvents(beam.PTransform):
     windowing, and gives `ParsedEvents`. `pipeline.core.events.Event` defines a valid event.
 
     Of unbounded lines, each event is, as a whole, in the sums or late. It is late if the watermark
-    on arrival has reached the end of the event's minute plus the allowed lateness. The sums are in
-    the global window, and their windowing has the allowed lateness, for `MovingAverage`.
+    on arrival has reached the end of the event's minute plus the allowed lateness. (The watermark
+    may not pass the wall clock by more than a minute.) The sums are in the global window, and their
+    windowing has the allowed lateness, for `MovingAverage`.
 
     Counts `lines`, `blank`, `other_events`, `filtered`, `accepted`, `rejected` and `late` in the
     namespace of this class; the first is the sum of the others. No content of a line raises an
@@ -184,20 +187,30 @@ class ParseEvents(beam.PTransform):
         )
 
     def expand(self, lines: beam.PCollection) -> ParsedEvents:
-        is_bounded = lines.is_bounded
-        if not is_bounded:
-            lines = lines | "StampArrival" >> StampArrival(self.allowed_lateness_seconds)
-        parse = beam.ParDo(_ParseFn(self.parser())).with_output_types(
-            tuple[Series, MinuteSums],
-            **{_REJECTED: DeadLetter, _LATE: DeadLetter, _TALLY: Tally},
+        names = (_SUMS, _REJECTED, _LATE, _TALLY)
+        if lines.is_bounded:
+            parsed = lines | "Parse" >> _parse(_ParseFn(self.parser()))
+            return ParsedEvents(*(parsed[name] for name in names))
+        # Only lines that may be late have to be brought to where the watermark is known.
+        lines = lines | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
+        recent = lines | "Parse" >> _parse(_ParseFn(self.parser(), is_recent=True))
+        unsure = recent[_UNSURE] | "StampArrival" >> StampArrival(self.allowed_lateness_seconds)
+        old = unsure | "ParseOld" >> _parse(_ParseFn(self.parser()))
+        sums, *others = (
+            (recent[name], old[name]) | f"Flatten{name.title()}" >> beam.Flatten() for name in names
         )
-        outputs = lines | "Parse" >> parse.with_outputs(_REJECTED, _LATE, _TALLY, main="sums")
-        sums = outputs.sums
-        if not is_bounded:
-            sums = sums | "AllowLateness" >> beam.WindowInto(
-                GlobalWindows(), allowed_lateness=self.allowed_lateness_seconds
-            )
-        return ParsedEvents(sums, outputs[_REJECTED], outputs[_LATE], outputs[_TALLY])
+        sums = sums | "AllowLateness" >> beam.WindowInto(
+            GlobalWindows(), allowed_lateness=self.allowed_lateness_seconds
+        )
+        return ParsedEvents(sums, *others)
+
+
+def _parse(parse: _ParseFn) -> beam.PTransform:
+    step = beam.ParDo(parse).with_output_types(
+        tuple[Series, MinuteSums],
+        **{_REJECTED: DeadLetter, _LATE: DeadLetter, _TALLY: Tally, _UNSURE: Chunk},
+    )
+    return step.with_outputs(_REJECTED, _LATE, _TALLY, _UNSURE, main=_SUMS)
 
 
 def check_group_by(group_by: Iterable[str]) -> None:
@@ -213,8 +226,8 @@ def check_group_by(group_by: Iterable[str]) -> None:
 class _ParseFn(beam.DoFn):
     """Parses large chunks in threads while the next ones are read; others directly."""
 
-    def __init__(self, parser: ChunkParser) -> None:
-        self._parser = parser
+    def __init__(self, parser: ChunkParser, is_recent: bool = False) -> None:
+        self._parse = parser.parse_recent if is_recent else parser.parse
         self._counters = {name: Metrics.counter(ParseEvents, name) for name in Tally().counts()}
         self._late = Metrics.counter(ParseEvents, _LATE)
 
@@ -231,7 +244,7 @@ class _ParseFn(beam.DoFn):
         element: WindowedValue = beam.DoFn.WindowedValueParam,
     ) -> Iterator[Any]:
         chunk = Chunk.of(lines)
-        parsed = self._parser.parse(chunk, time.time())
+        parsed = self._parse(chunk, time.time())
         if not chunk.is_block:
             yield from self._outputs(parsed)
             return
@@ -257,7 +270,7 @@ class _ParseFn(beam.DoFn):
 
     def _outputs(self, parsed: Iterable[ParsedLines]) -> Iterator[Any]:
         """The outputs of a chunk; one piece of it after the other is in memory."""
-        for sums, dead_letters, late, tally, _ in parsed:
+        for sums, dead_letters, late, tally, _, unsure in parsed:
             for name, count in tally.counts().items():
                 self._counters[name].inc(count)
             if tally.late:
@@ -268,6 +281,8 @@ class _ParseFn(beam.DoFn):
             for dead_letter in late:
                 yield TaggedOutput(_LATE, dead_letter)
             yield TaggedOutput(_TALLY, tally)
+            if unsure is not None:
+                yield TaggedOutput(_UNSURE, unsure)
 
 
 def _begun(parsed: Iterator[ParsedLines]) -> Iterator[ParsedLines]:

@@ -20,7 +20,7 @@ from pipeline.core.events import LINE_TOO_LONG, Event, OtherEvent, Rejection, pa
 from pipeline.core.tally import Tally
 from pipeline.core.where import EVERY_EVENT, Where
 from pipeline.parsing import blocks, chunks
-from pipeline.parsing.chunks import Chunk, Origin, ParsedLines, parse_chunk
+from pipeline.parsing.chunks import Chunk, ChunkParser, Origin, ParsedLines, parse_chunk
 from pipeline.parsing.timeliness import Timeliness
 
 _NAME = "translation_delivered"
@@ -34,7 +34,7 @@ def _parsed(
     details: tuple[Detail, ...] = (),
     where: Where = EVERY_EVENT,
 ) -> ParsedLines:
-    """All that the lines of a chunk hold, put together."""
+    """All that the lines of a chunk hold, put together; nothing is unsure."""
     pieces = list(parse_chunk(chunk, event_name, group_by, timeliness, details, where))
     return ParsedLines(
         [each for piece in pieces for each in piece.sums],
@@ -42,6 +42,7 @@ def _parsed(
         [letter for piece in pieces for letter in piece.late],
         sum([piece.tally for piece in pieces], Tally()),
         max(piece.latest for piece in pieces),
+        None,
     )
 
 
@@ -119,7 +120,7 @@ def test_every_line_counts_once_as_the_oracle_says(
     # A chunk holds lines, also where a file would hold an array.
     data = b"x\n" + b"".join(text + end for text, end in lines)
     chunk = Chunk(data, (Origin(0, "events.json", 50),))
-    sums, dead_letters, _, tally, _ = _parsed(chunk, _NAME, group_by)
+    sums, dead_letters, _, tally, *_ = _parsed(chunk, _NAME, group_by)
 
     assert tally.counts() == vars(oracle.counts_of(data))
     assert [letter.offset - 50 for letter in dead_letters] == [
@@ -190,7 +191,7 @@ def test_lines_taken_all_at_once_or_in_pieces_are_the_same_as_one_by_one(
 
 def test_the_challenge_events_are_summed_up_by_minute() -> None:
     parsed = _parsed(Chunk.of(CHALLENGE_EVENTS), _NAME, ())
-    ((series, sums),), dead_letters, _, tally, latest = parsed
+    ((series, sums),), dead_letters, _, tally, latest, _ = parsed
     assert series == ()
     assert list(sums) == [
         (25_764_131, DurationSum(20_000_000, 1)),
@@ -324,7 +325,7 @@ def test_lines_are_taken_from_a_chunk_one_after_the_other(text: bytes) -> None:
 @pytest.mark.parametrize("data", [line()[:-5], line(), b" " * 100, b"x\ny"])
 def test_a_cut_chunk_is_one_dead_letter_whatever_it_holds(data: bytes) -> None:
     chunk = Chunk(data, (Origin(0, "events.json", 9),), LINE_TOO_LONG)
-    sums, (letter,), _, tally, _ = _parsed(chunk, _NAME, ())
+    sums, (letter,), _, tally, *_ = _parsed(chunk, _NAME, ())
     assert sums == []
     assert (letter.source, letter.offset, letter.errors) == ("events.json", 9, (LINE_TOO_LONG,))
     assert tally.counts() == vars(oracle.Counts(lines=1, rejected=1))
@@ -414,6 +415,38 @@ def test_each_line_is_in_time_or_late_or_from_the_future_or_rejected(
     assert parsed.tally.rejected["timestamp: future"] == fates.count("future")
     seen = [time.seconds for time in times if time is not None and time.seconds <= 60 + 60 * ahead]
     assert parsed.latest == max((day + each for each in seen), default=-1)
+
+
+@pytest.mark.clause("5.3")
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(_TIMES, st.none()), min_size=1, max_size=20),
+    st.integers(-5, 1),
+    st.integers(0, 5),
+)
+def test_what_is_unsure_without_a_watermark_is_judged_by_it_later(
+    times: list[timedelta | None], reached: int, lateness: int
+) -> None:
+    start = oracle.EARLIEST + timedelta(days=1)
+    lines = [
+        b"no event" if time is None else line(timestamp=f'"{start + time:%Y-%m-%d %H:%M:%S}"')
+        for time in times
+    ]
+    clock = 24 * 60 * 60 + 180
+    watermark = clock + 60 * reached
+    data = b"\n".join(lines)
+    chunk = Chunk(data, (Origin(0, "a", 7), Origin(len(lines[0]) + 1, "b", 3, "id")))
+    parser = ChunkParser(_NAME, (), 60 * lateness, 60, (), EVERY_EVENT)
+    (recent,) = parser.parse_recent(chunk, clock)
+    (expected,) = parser.parse(chunk._replace(watermark=watermark), clock)
+    assert not recent.late
+    parts = [recent]
+    if recent.unsure is not None:
+        parts += parser.parse(recent.unsure._replace(watermark=watermark), clock)
+    assert added([each for part in parts for each in part.sums]) == added(expected.sums)
+    assert [letter for part in parts for letter in part.late] == expected.late
+    assert [letter for part in parts for letter in part.dead_letters] == expected.dead_letters
+    assert sum([part.tally for part in parts], Tally()) == expected.tally
 
 
 @pytest.mark.clause("5.5")
