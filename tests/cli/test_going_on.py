@@ -197,7 +197,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     [
         (["--decimals=2"], "is of a run with another --decimals"),
         (["--output_file=other.json"], "is of a run with another --output_file"),
-        (["--input_file=*.json"], "is of a run with another --input_file"),
+        (["--input_file=events.*"], "is of a run with another --input_file"),
         (["--output_file=-"], "name one with --output_file"),
     ],
     ids=str,
