@@ -389,7 +389,7 @@ _OPTIONS = {
         *("--timestamp_attribute=at", "--output_topic=projects/my-project/topics/b"),
         *("--rejected_topic=projects/my-project/topics/c", "--allowed_lateness_seconds=60"),
         *("--late_topic=projects/my-project/topics/d", "--verbose", "--measures=mean,p95"),
-        "--where=client_name=a",
+        *("--where=client_name=a", "--emit=final"),
     ],
 }
 
@@ -398,13 +398,8 @@ _OPTIONS_OF_OTHERS = {
         *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "state_dir", "late_file"),
         *("input_subscription", "input_topic", "timestamp_attribute", "id_label"),
         *("output_topic", "rejected_topic", "late_topic"),
-        *(
-            "allowed_lateness_seconds",
-            "max_future_seconds",
-            "retry_seconds",
-            "summary_file",
-            "debug",
-        ),
+        *("allowed_lateness_seconds", "max_future_seconds", "emit", "retry_seconds"),
+        *("summary_file", "debug"),
     },
     "streaming": {
         *("follow", "stop_after_idle_seconds", "out_of_order_seconds", "state_dir", "late_file"),
