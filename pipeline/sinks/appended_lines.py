@@ -19,7 +19,14 @@ from pipeline.core.options import UNBOUNDED_HERE, Given, Option, RunKind, chosen
 from pipeline.formats import DEFAULT_FORMAT, LineFormat, format_of
 from pipeline.parsing.timeliness import MAX_SECONDS
 from pipeline.sinks.destinations import Destination
-from pipeline.sinks.sink import LATE_FILE, OUTPUT_FILE, REJECTED_FILE, Contents, LineSink
+from pipeline.sinks.sink import (
+    LATE_FILE,
+    OUTPUT_FILE,
+    REJECTED_FILE,
+    Contents,
+    LineSink,
+    WriteAsLines,
+)
 from pipeline.storage import files
 from pipeline.storage.compression import without_ending
 from pipeline.storage.files import STANDARD_STREAM
@@ -88,17 +95,7 @@ class AppendedLines(LineSink):
 
     def write_blocks(self, row_format: LineFormat) -> beam.PTransform:
         """The transform that takes `RevisedRows`."""
-        return _AppendRows(row_format, self.write_lines())
-
-
-@dataclass(eq=False)
-class _AppendRows(beam.PTransform):
-    format: LineFormat
-    append_lines: beam.PTransform
-
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        lines = rows | "Format" >> beam.Map(self.format.revised_lines).with_output_types(bytes)
-        return lines | "Write" >> self.append_lines
+        return WriteAsLines(row_format.revised_lines, self.write_lines())
 
 
 @dataclass(eq=False)

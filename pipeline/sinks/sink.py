@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -97,21 +98,21 @@ class LineSink:
         return None
 
     def write_rows(self, row_format: LineFormat) -> beam.PTransform:
-        return WriteRowsAsLines(row_format, self.write_lines())
+        return WriteAsLines(row_format.revised_line, self.write_lines())
 
     def write_lines(self) -> beam.PTransform:
         raise NotImplementedError
 
 
 @dataclass(eq=False)
-class WriteRowsAsLines(beam.PTransform):
-    """Makes a line of each `Row`, and gives it to a transform that takes lines."""
+class WriteAsLines(beam.PTransform):
+    """Makes a line, or several, of each element, for a transform that takes lines."""
 
-    format: LineFormat
+    format: Callable[..., bytes]
     write_lines: beam.PTransform
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        lines = rows | "Format" >> beam.Map(self.format.revised_line).with_output_types(bytes)
+        lines = rows | "Format" >> beam.Map(self.format).with_output_types(bytes)
         return lines | "Write" >> self.write_lines
 
 

@@ -64,10 +64,7 @@ class TimedTail:
         So no line is late because of the order of the files.
         """
         self._polled_at = time.time()
-        reached = self._clock.reached
-        watermark = _NO_WATERMARK if reached is None else int(reached)
-        for chunk in self._followed.poll():
-            yield chunk._replace(watermark=watermark)
+        return self._stamped(self._followed.poll())
 
     def see(self, latest: int) -> None:
         """Takes a chunk into account that was read and parsed; `latest` as in `ParsedLines`."""
@@ -83,9 +80,11 @@ class TimedTail:
 
     def finish(self) -> Iterator[Chunk]:
         """Gives the last lines that have no line end."""
+        return self._stamped(self._followed.finish())
+
+    def _stamped(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         watermark = int(self._clock.reached or _NO_WATERMARK)
-        for chunk in self._followed.finish():
-            yield chunk._replace(watermark=watermark)
+        return (chunk._replace(watermark=watermark) for chunk in chunks)
 
     @property
     def watermark(self) -> datetime | None:

@@ -159,7 +159,7 @@ class MovingAverage(beam.PTransform):
             if self.emit == "final":
                 raise ValueError("emit='final' is for the plan 'rolling'")
             return sums | "Live" >> LiveRows(self._live_rows())
-        lateness = int(sums.windowing.allowed_lateness.micros // 1_000_000)
+        lateness = _allowed_lateness(sums)
         delay_seconds = lateness if self.emit == "final" else 0
         return (
             sums
@@ -308,7 +308,7 @@ class LiveRows(beam.PTransform):
     rows: Sequence[RowRules]
 
     def expand(self, sums: beam.PCollection) -> beam.PCollection:
-        lateness = _lateness_seconds(sums)
+        lateness = _allowed_lateness(sums) + _IN_FLIGHT_SECONDS
         panes = sums | "Panes" >> _SumPanes(lateness)
         minutes = panes | "Minutes" >> _MinutesOfPanes()
         return [
@@ -318,9 +318,9 @@ class LiveRows(beam.PTransform):
         ] | "Flatten" >> beam.Flatten()
 
 
-def _lateness_seconds(sums: beam.PCollection) -> int:
-    """How long after the end of a minute sums of it may come."""
-    return int(sums.windowing.allowed_lateness.micros // 1_000_000) + _IN_FLIGHT_SECONDS
+def _allowed_lateness(sums: beam.PCollection) -> int:
+    """The allowed lateness of their windowing, in seconds."""
+    return int(sums.windowing.allowed_lateness.micros // 1_000_000)
 
 
 @dataclass(eq=False)
