@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import cast
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindows, TimestampedValue
+from apache_beam.transforms.window import TimestampedValue
 
 from pipeline.cli.settings import Settings
 from pipeline.core.errors import one_line
@@ -21,6 +21,7 @@ from pipeline.sinks.appended_lines import AppendedLines
 from pipeline.sinks.sink import RowCounters, Sink, StreamSink
 from pipeline.transforms.in_process import Few
 from pipeline.transforms.moving_average import DEFAULT_SHARDS
+from pipeline.transforms.parse_events import allow_lateness
 
 _MINUTE = timedelta(minutes=1)
 
@@ -52,10 +53,8 @@ def average_followed(followed: Followed, settings: Settings, account: str) -> No
         assert isinstance(settings.rows, AppendedLines), "what is followed is written by no other"
         _ = followed.rows | "WriteRows" >> settings.rows.write_blocks(settings.line_format())
     else:
-        sums = followed.sums | "AllowLateness" >> beam.WindowInto(
-            GlobalWindows(), allowed_lateness=settings.allowed_lateness_seconds
-        )
-        _average(sums, settings, 1, account)
+        lateness = allow_lateness(settings.allowed_lateness_seconds)
+        _average(followed.sums | lateness, settings, 1, account)
     _write_letters(followed.rejected, followed.late, settings)
 
 

@@ -340,7 +340,7 @@ class Shard:
         """The same as `confirm`, in parts of about `max_rows` rows."""
         while len(left := self._unconfirmed()) and (first := int(left.min())) < date:
             yield self.confirm(min(date, first + self._minutes(max_rows)))
-        self.confirm(date)
+        yield self.confirm(date)
 
     def _minutes(self, max_rows: int) -> int:
         """In how many minutes there are so many rows."""

@@ -104,13 +104,10 @@ class StateFolder:
             OptionError: it is that of a run with other options.
             InputError: it is damaged.
         """
-        try:
-            with files.reading(self._file), open(self._file, "rb") as stream:
-                data = stream.read()
-        except InputError:
-            if os.path.lexists(self._file):
-                raise
+        if not os.path.lexists(self._file):
             return None
+        with files.reading(self._file), open(self._file, "rb") as stream:
+            data = stream.read()
         if not data.startswith(_FORMAT):
             raise InputError(f"{self._file}: is no checkpoint that this version can read")
         parts = _unpacked(data[len(_FORMAT) :])

@@ -14,7 +14,7 @@ import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
 from pipeline.core.events import FieldError
@@ -61,7 +61,7 @@ class ChunkCoder(VersionedCoder):
 class StampArrival(beam.PTransform):
     """Makes chunks stamped with the watermark at their arrival.
 
-    Takes `str`, `bytes` or `Chunk`s in any windowing, gives `Chunk`s in the global window.
+    Takes and gives `Chunk`s in the global window.
 
     A `DoFn` cannot ask for the watermark, but event-time timers fire as it moves. So the watermark
     is known to the minute: exactly at the seconds `tick_offset`, `tick_offset` + 60, … since
@@ -83,9 +83,7 @@ class StampArrival(beam.PTransform):
                 lines.pipeline
                 | "Once" >> beam.Impulse()
                 | "Start" >> beam.FlatMap(_start).with_output_types(keyed),
-                lines
-                | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
-                | "Shard" >> beam.Map(_shard).with_output_types(keyed),
+                lines | "Shard" >> beam.Map(_shard).with_output_types(keyed),
             )
             | "Flatten" >> beam.Flatten()
             | "Stamp" >> beam.ParDo(_StampFn(self.tick_offset)).with_output_types(Chunk)
@@ -96,8 +94,7 @@ def _start(_once: bytes) -> Iterator[tuple[int, Chunk]]:
     return ((shard, _START) for shard in range(_SHARDS))
 
 
-def _shard(lines: str | bytes | Chunk) -> tuple[int, Chunk]:
-    chunk = Chunk.of(lines)
+def _shard(chunk: Chunk) -> tuple[int, Chunk]:
     return zlib.crc32(chunk.data) % _SHARDS, chunk
 
 

@@ -199,10 +199,12 @@ class ParseEvents(beam.PTransform):
         sums, *others = (
             (recent[name], old[name]) | f"Flatten{name.title()}" >> beam.Flatten() for name in names
         )
-        sums = sums | "AllowLateness" >> beam.WindowInto(
-            GlobalWindows(), allowed_lateness=self.allowed_lateness_seconds
-        )
-        return ParsedEvents(sums, *others)
+        return ParsedEvents(sums | allow_lateness(self.allowed_lateness_seconds), *others)
+
+
+def allow_lateness(seconds: int) -> beam.PTransform:
+    """Puts unbounded sums into the global window, for `MovingAverage`, with an allowed lateness."""
+    return "AllowLateness" >> beam.WindowInto(GlobalWindows(), allowed_lateness=seconds)
 
 
 def _parse(parse: _ParseFn) -> beam.PTransform:
